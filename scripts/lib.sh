@@ -1,0 +1,83 @@
+# Sourced by the scripts here: which Debian packages are needed, and how they get onto the machine.
+# Nothing is installed, and apt is not run, when everything is there already.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# To build the server and its tools. llhttp has a function of its own below.
+build_packages="gcc libc6-dev meson ninja-build pkgconf libuv1-dev nanopb libnanopb-dev
+ protobuf-compiler zlib1g-dev libsqlite3-dev libssl-dev libxxhash-dev libexpat1-dev"
+# To build and run the unit tests.
+unit_packages="libcmocka-dev python3"
+# For the rest of the tests.
+test_packages="git clang clang-format libclang-rt-dev curl openssl rsync"
+
+die()
+{
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# As root: through sudo only where that is needed.
+as_root()
+{
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        command -v sudo >/dev/null || die "this needs root, and sudo is not installed: $*"
+        sudo -- "$@"
+    fi
+}
+
+debian_version()
+{
+    (. /etc/os-release && printf '%s\n' "${VERSION_ID:-0}")
+}
+
+# Prints those of the named packages that are not installed.
+missing_packages()
+{
+    local name
+    for name in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] ||
+            printf '%s\n' "$name"
+    done
+}
+
+# llhttp is a package from Debian 13 on; for Debian 12 third_party/llhttp/fetch unpacks it.
+llhttp_missing()
+{
+    [ "$(debian_version)" = 12 ] && [ ! -e "$top/third_party/llhttp/debian/usr/share/llhttp/llhttp.c" ]
+}
+
+# install_packages NAME...: shows what is missing of these and of llhttp, then installs it.
+install_packages()
+{
+    local missing
+    if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+        printf 'This is no Debian; needed are what Debian calls: %s, and llhttp.\n' "$*" >&2
+        return 0
+    fi
+    [ "$(debian_version)" = 12 ] || set -- "$@" libllhttp-dev
+    missing=$(missing_packages "$@")
+    if [ -z "$missing" ] && ! llhttp_missing; then
+        return 0
+    fi
+    {
+        if [ -n "$missing" ]; then
+            printf 'These Debian packages are missing and will be installed%s:\n' \
+                "$([ "$(id -u)" -eq 0 ] || echo ' (with sudo)')"
+            printf '  %s\n' $missing
+        fi
+        if llhttp_missing; then
+            echo 'The sources of llhttp will be unpacked from package node-llhttp into third_party/llhttp/.'
+        fi
+    } >&2
+    as_root apt-get -q update >&2 || die "apt-get update failed"
+    if [ -n "$missing" ]; then
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
+            --no-install-recommends install $missing >&2 || die "apt-get install failed"
+    fi
+    if llhttp_missing; then
+        "$top/third_party/llhttp/fetch" >&2 || die "llhttp could not be unpacked"
+    fi
+}

@@ -1,0 +1,474 @@
+/* The root of the S3 layer: requests come in, an operation is chosen, answers go out.
+ *
+ * Per request: headers sorted out -> manners (s3_access.c) -> target routed (s3_route.c) -> bucket
+ * -> the operation (s3_put.c, s3_get.c, ...) or a refusal. What every answer has is added here: the
+ * request's id, the XML of errors, Retry-After. */
+#include "s3/s3.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "s3/s3_access.h"
+#include "s3/s3_exchange.h"
+
+static const char *const METHODS[] = {
+    [HTTP_METHOD_GET] = "GET",   [HTTP_METHOD_HEAD] = "HEAD",     [HTTP_METHOD_PUT] = "PUT",
+    [HTTP_METHOD_POST] = "POST", [HTTP_METHOD_DELETE] = "DELETE", [HTTP_METHOD_OPTIONS] = "OPTIONS",
+};
+
+/* ---- answers ---- */
+
+void s3_reply_init(struct s3_reply *r, struct s3_exchange *x, size_t max_headers)
+{
+    *r = (struct s3_reply){.cap = max_headers + 1}; /* and the request's id */
+    r->headers = arena_alloc(x->req->arena, r->cap * sizeof(*r->headers));
+    r->failed = r->headers == NULL;
+}
+
+void s3_reply_add_slice(struct s3_reply *r, struct slice name, struct slice value)
+{
+    if (!r->failed) {
+        assert(r->n < r->cap);
+        r->headers[r->n++] = (struct http_header){.name = name, .value = value};
+    }
+}
+
+void s3_reply_add(struct s3_reply *r, const char *name, struct slice value)
+{
+    s3_reply_add_slice(r, slice_str(name), value);
+}
+
+void s3_respond(struct s3_exchange *x, struct s3_reply *r, int status, uint64_t length,
+                struct slice body)
+{
+    struct http_response res = {.status = status, .length = length, .body = body};
+
+    assert(!x->responded);
+    if (r->failed) { /* out of memory: no headers, no body, nothing that could be taken for one */
+        res = (struct http_response){.status = 503, .close = true};
+    } else {
+        s3_reply_add(r, "x-amz-request-id", slice_of(x->request_id, S3_REQUEST_ID_LEN));
+        res.headers = r->headers;
+        res.n_headers = r->n;
+    }
+    res.no_length = res.status == 204 || res.status == 304;
+    x->responded = true;
+    x->status = res.status;
+    x->stream->ops->respond(x->stream, &res);
+}
+
+void s3_respond_empty(struct s3_exchange *x, int status)
+{
+    struct s3_reply r;
+
+    s3_reply_init(&r, x, 0);
+    s3_respond(x, &r, status, 0, slice_of(NULL, 0));
+}
+
+/* x->xml lives until done(): nothing to give back. */
+static void release_xml(struct http_send *send)
+{
+    (void)send;
+}
+
+/* Sends x->xml: with the head if it is small, else behind it, where it need not be copied. */
+static void respond_body(struct s3_exchange *x, struct s3_reply *r, int status)
+{
+    struct slice body = buf_slice(&x->xml);
+    bool small = body.len <= S3_SMALL_BODY;
+
+    s3_respond(x, r, status, body.len, small ? body : slice_of(NULL, 0));
+    if (!small && x->status == status && x->req->method != HTTP_METHOD_HEAD) {
+        x->xml_send = (struct http_send){.data = body, .release = release_xml};
+        x->stream->ops->send(x->stream, &x->xml_send);
+    }
+}
+
+void s3_respond_xml(struct s3_exchange *x, int err)
+{
+    struct s3_reply r;
+
+    if (err != 0) {
+        s3_fail(x, err);
+        return;
+    }
+    s3_reply_init(&r, x, 1);
+    s3_reply_add(&r, "Content-Type", SLICE_LIT(S3_XML_TYPE));
+    respond_body(x, &r, 200);
+}
+
+struct slice s3_target_path(struct slice target)
+{
+    const uint8_t *q = target.len > 0 ? memchr(target.ptr, '?', target.len) : NULL;
+
+    return q != NULL ? slice_of(target.ptr, (size_t)(q - target.ptr)) : target;
+}
+
+static int write_error(struct s3_exchange *x, const struct s3_error *e, const char *detail)
+{
+    struct s3_xml w;
+
+    buf_reset(&x->xml);
+    s3_xml_begin(&w, &x->xml, "Error", NULL);
+    s3_xml_text(&w, "Code", slice_str(e->code));
+    s3_xml_text(&w, "Message", slice_str(detail != NULL ? detail : e->message));
+    s3_xml_text(&w, "Resource", s3_target_path(x->req->target));
+    s3_xml_text(&w, "RequestId", slice_of(x->request_id, S3_REQUEST_ID_LEN));
+    return s3_xml_finish(&w, "Error");
+}
+
+static void respond_error(struct s3_exchange *x, enum s3_code code, const char *detail)
+{
+    const struct s3_error *e = s3_error_of(code);
+    struct s3_reply r;
+
+    s3_reply_init(&r, x, 3);
+    if (e->status == 503) {
+        s3_reply_add(&r, "Retry-After", SLICE_LIT(S3_RETRY_AFTER));
+    }
+    if (code == S3_INVALID_RANGE) {
+        s3_reply_add(&r, "Content-Range", x->content_range);
+    }
+    if (x->req->method == HTTP_METHOD_HEAD) {
+        s3_respond(x, &r, e->status, 0, slice_of(NULL, 0));
+        return;
+    }
+    s3_reply_add(&r, "Content-Type", SLICE_LIT(S3_XML_TYPE));
+    r.failed |= write_error(x, e, detail) != 0;
+    respond_body(x, &r, e->status);
+}
+
+/* ---- warnings ---- */
+
+static int64_t now_ms(void)
+{
+    struct timespec t = {0};
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Says it once; the same kind again only after a while, with how often it happened meanwhile. */
+static void warn(struct s3_exchange *x, int zerr, const char *what, const char *why)
+{
+    unsigned kind = zerr < 0 && -zerr < S3_WARN_KINDS ? (unsigned)-zerr : 0;
+    struct s3_warning *w = &x->s3->warned[kind];
+    int64_t now = now_ms();
+    char target[200], more[64] = "";
+
+    if (w->given && now - w->last_ms < S3_WARN_INTERVAL_MS) {
+        w->held_back++;
+        return;
+    }
+    if (w->held_back > 0) {
+        (void)snprintf(more, sizeof(more), " (and %llu like it before)",
+                       (unsigned long long)w->held_back);
+    }
+    *w = (struct s3_warning){.given = true, .last_ms = now};
+    log_warn("s3: %s %s (request %.*s): %s%s: %s", METHODS[x->req->method],
+             log_quote(x->req->target, target, sizeof(target)), S3_REQUEST_ID_LEN, x->request_id,
+             what, more, why);
+}
+
+static void refuse(struct s3_exchange *x, enum s3_code code, const char *detail, int zerr)
+{
+    const struct s3_error *e = s3_error_of(code);
+
+    if (e->status >= 500) {
+        char what[64];
+        (void)snprintf(what, sizeof(what), "%d %s", e->status, e->code);
+        warn(x, zerr, what, zerr != 0 ? zerr_str(zerr) : detail != NULL ? detail : e->message);
+    }
+    respond_error(x, code, detail);
+}
+
+void s3_refuse(struct s3_exchange *x, enum s3_code code, const char *detail)
+{
+    refuse(x, code, detail, 0);
+}
+
+void s3_fail(struct s3_exchange *x, int zerr)
+{
+    refuse(x, s3_code_of_zerr(zerr),
+           zerr == ZERR_NO_SPACE ? "The server's disk is full. Please try again later." : NULL,
+           zerr);
+}
+
+void s3_cut(struct s3_exchange *x, int zerr)
+{
+    warn(x, zerr, "cut off", zerr_str(zerr));
+    x->stream->ops->cut(x->stream);
+}
+
+/* ---- what operations share ---- */
+
+struct s3_call *s3_call_begin(struct s3_exchange *x)
+{
+    struct s3_call *call = malloc(sizeof(*call));
+
+    assert(x->call == NULL);
+    if (call != NULL) {
+        call->x = x;
+        x->call = call;
+    }
+    return call;
+}
+
+struct s3_exchange *s3_call_end(struct s3_call *call)
+{
+    struct s3_exchange *x = call->x;
+
+    if (x != NULL) {
+        x->call = NULL;
+    }
+    free(call);
+    return x;
+}
+
+static void release_chunk(struct chunk *base)
+{
+    struct s3_chunk *c = container_of(base, struct s3_chunk, base);
+    struct s3 *s3 = c->s3;
+
+    c->unhold(c->token);
+    if (s3->n_free_chunks == S3_CHUNKS_KEPT) {
+        free(c);
+        return;
+    }
+    c->next_free = s3->free_chunks;
+    s3->free_chunks = c;
+    s3->n_free_chunks++;
+}
+
+struct s3_chunk *s3_chunk_take(struct s3_exchange *x, struct slice data)
+{
+    struct s3 *s3 = x->s3;
+    struct s3_chunk *c = s3->free_chunks;
+
+    if (c != NULL) {
+        s3->free_chunks = c->next_free;
+        s3->n_free_chunks--;
+    } else {
+        c = malloc(sizeof(*c));
+        if (c == NULL) {
+            return NULL;
+        }
+    }
+    *c = (struct s3_chunk){
+        .base = {.data = data.ptr, .len = data.len, .release = release_chunk},
+        .s3 = s3,
+        .unhold = x->stream->ops->unhold,
+        .token = x->stream->ops->hold(x->stream),
+    };
+    return c;
+}
+
+bool s3_is_own_bucket(const struct s3 *s3, struct slice bucket)
+{
+    return slice_eq_str(bucket, s3->bucket);
+}
+
+/* ---- the transport's events ---- */
+
+static const struct s3_op *choose_op(const struct s3_exchange *x)
+{
+    switch (x->route.op) {
+    case S3_OP_LIST_BUCKETS:
+        return &S3_SERVICE;
+    case S3_OP_HEAD_BUCKET:
+    case S3_OP_CREATE_BUCKET:
+    case S3_OP_GET_LOCATION:
+    case S3_OP_GET_VERSIONING:
+        return &S3_BUCKET;
+    case S3_OP_LIST_OBJECTS:
+        return &S3_LIST;
+    case S3_OP_DELETE_OBJECTS:
+        return &S3_DELETE_MANY;
+    case S3_OP_GET_OBJECT:
+    case S3_OP_HEAD_OBJECT:
+        return &S3_GET;
+    case S3_OP_PUT_OBJECT:
+        return x->head.copy_source.ptr != NULL ? &S3_COPY : &S3_PUT;
+    case S3_OP_DELETE_OBJECT:
+        return &S3_DELETE;
+    case S3_OP_ERROR:
+        break;
+    }
+    return NULL;
+}
+
+static void new_request_id(struct s3_exchange *x)
+{
+    static const char HEX[] = "0123456789ABCDEF";
+    uint64_t id = x->s3->next_request_id++;
+
+    for (size_t i = S3_REQUEST_ID_LEN; i-- > 0; id >>= 4) {
+        x->request_id[i] = HEX[id & 15];
+    }
+}
+
+/* Headers whose meaning would be lost if they were ignored. */
+static bool asks_for_what_is_not_offered(const struct s3_head *h)
+{
+    return h->sse_customer.ptr != NULL || h->write_offset.ptr != NULL ||
+           (h->sse.ptr != NULL && !slice_eq_str(h->sse, "AES256"));
+}
+
+static void handle_request(struct http_handler *handler, struct http_stream *stream,
+                           const struct http_request *req)
+{
+    struct s3_exchange *x = arena_alloc(req->arena, sizeof(*x));
+    enum s3_code code;
+
+    stream->exchange = x;
+    if (x == NULL) {
+        struct http_response res = {.status = 503, .close = true};
+        stream->ops->respond(stream, &res);
+        return;
+    }
+    memset(x, 0, sizeof(*x));
+    x->s3 = container_of(handler, struct s3, handler);
+    x->stream = stream;
+    x->req = req;
+    new_request_id(x);
+    s3_head_parse(req, &x->head);
+    if (s3_access_check(&x->head, &code) != 0) {
+        s3_refuse(x, code, NULL);
+        return;
+    }
+    s3_route_parse(req->method, req->target, req->arena, &x->route);
+    if (x->route.op == S3_OP_ERROR) {
+        s3_refuse(x, x->route.error, NULL);
+    } else if (x->route.op == S3_OP_CREATE_BUCKET && !s3_is_own_bucket(x->s3, x->route.bucket)) {
+        s3_refuse(x, S3_NOT_IMPLEMENTED,
+                  "This server has one bucket; its name is chosen when it is started (-bucket).");
+    } else if (x->route.op != S3_OP_LIST_BUCKETS && !s3_is_own_bucket(x->s3, x->route.bucket)) {
+        s3_refuse(x, S3_NO_SUCH_BUCKET, NULL);
+    } else if (asks_for_what_is_not_offered(&x->head)) {
+        s3_refuse(x, S3_NOT_IMPLEMENTED, NULL);
+    } else {
+        x->op = choose_op(x);
+        x->op->start(x);
+    }
+}
+
+static void handle_body(struct http_handler *handler, struct http_stream *stream, struct slice data)
+{
+    struct s3_exchange *x = stream->exchange;
+
+    (void)handler;
+    if (x != NULL && !x->responded && x->op->body != NULL) {
+        x->received += data.len;
+        x->op->body(x, data);
+    }
+}
+
+static void handle_end(struct http_handler *handler, struct http_stream *stream)
+{
+    struct s3_exchange *x = stream->exchange;
+
+    (void)handler;
+    if (x != NULL && !x->responded && x->op->end != NULL) {
+        x->op->end(x);
+    }
+}
+
+static void handle_sent(struct http_handler *handler, struct http_stream *stream)
+{
+    struct s3_exchange *x = stream->exchange;
+
+    (void)handler;
+    if (x != NULL && x->op != NULL && x->op->sent != NULL) {
+        x->op->sent(x);
+    }
+}
+
+static void handle_done(struct http_handler *handler, struct http_stream *stream, bool complete)
+{
+    struct s3_exchange *x = stream->exchange;
+
+    (void)handler, (void)complete;
+    if (x == NULL) {
+        return;
+    }
+    if (x->op != NULL && x->op->drop != NULL) {
+        x->op->drop(x);
+    }
+    if (x->call != NULL) {
+        x->call->x = NULL;
+    }
+    buf_finish(&x->xml);
+    stream->exchange = NULL;
+}
+
+/* ---- life cycle ---- */
+
+bool s3_bucket_name_ok(const char *name)
+{
+    size_t n = strlen(name);
+
+    if (n == 0 || n > 63 || name[0] == '.') {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        char c = name[i];
+        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
+            c != '.' && c != '-' && c != '_') {
+            return false;
+        }
+    }
+    return true;
+}
+
+int s3_create(const struct s3_config *config, struct s3 **ret)
+{
+    struct timespec t = {0};
+    struct s3 *s3;
+
+    if (!s3_bucket_name_ok(config->bucket)) {
+        return ZERR_INVALID;
+    }
+    s3 = calloc(1, sizeof(*s3));
+    if (s3 == NULL) {
+        return ZERR_NOMEM;
+    }
+    s3->handler = (struct http_handler){
+        .request = handle_request,
+        .body = handle_body,
+        .end = handle_end,
+        .sent = handle_sent,
+        .done = handle_done,
+    };
+    s3->store = config->store;
+    s3->bucket = strdup(config->bucket);
+    if (s3->bucket == NULL) {
+        free(s3);
+        return ZERR_NOMEM;
+    }
+    /* Ids of different sessions should differ, nothing more. */
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    s3->next_request_id = ((uint64_t)t.tv_sec << 32) + 1;
+    *ret = s3;
+    return 0;
+}
+
+void s3_destroy(struct s3 *s3)
+{
+    if (s3 == NULL) {
+        return;
+    }
+    while (s3->free_chunks != NULL) {
+        struct s3_chunk *c = s3->free_chunks;
+        s3->free_chunks = c->next_free;
+        free(c);
+    }
+    free(s3->bucket);
+    free(s3);
+}
+
+struct http_handler *s3_handler(struct s3 *s3)
+{
+    return &s3->handler;
+}

@@ -1,0 +1,190 @@
+/* CopyObject: another name for a body, or other metadata for the same name. No data is moved.
+ *
+ *   start -> reader_open(source) -> (opened) -> conditions, attributes
+ *         -> store_copy -> (done) -> answer
+ *
+ * Old S3QL, rclone and s3fs change metadata by copying an object onto itself with REPLACE; without
+ * it such a copy would change nothing, which S3 refuses. */
+#include "s3/s3_exchange.h"
+
+#include "base/timefmt.h"
+
+static void copy_done(void *user, int status, const struct object *obj)
+{
+    struct s3_exchange *x = s3_call_end(user);
+    char time[TIME_ISO_LEN + 1], etag[S3_ETAG_LEN];
+    struct s3_xml w;
+
+    if (x == NULL) {
+        return;
+    }
+    if (status != 0) {
+        s3_fail(x, status);
+        return;
+    }
+    time_iso(obj->mtime_ms, time);
+    s3_xml_begin(&w, &x->xml, "CopyObjectResult", S3_XMLNS);
+    s3_xml_text(&w, "LastModified", slice_of(time, TIME_ISO_LEN));
+    if (obj->has_md5) {
+        s3_etag(obj->md5, etag);
+        s3_xml_text(&w, "ETag", slice_of(etag, S3_ETAG_LEN));
+    }
+    s3_respond_xml(x, s3_xml_finish(&w, "CopyObjectResult"));
+}
+
+/* The copy's attributes: the source's, or those of this request. */
+static int copy_attributes(struct s3_exchange *x)
+{
+    struct s3_copy_state *s = &x->u.copy;
+    int err;
+
+    if (!s->replace) {
+        s->spec.meta = reader_meta(s->reader);
+        s->spec.sys = reader_sys(s->reader);
+        return 0;
+    }
+    err = s3_meta_from_headers(x->req, &x->head, &s->spec.meta);
+    return err != 0 ? err : s3_sys_from_headers(x->req, &x->head, &s->spec.sys);
+}
+
+static void handle_opened(void *user, int status)
+{
+    struct s3_exchange *x = user;
+    struct s3_copy_state *s = &x->u.copy;
+    const struct s3_head *h = &x->head;
+    const struct s3_conditions cond = {h->copy_if_match, h->copy_if_none_match,
+                                       h->copy_if_modified_since, h->copy_if_unmodified_since};
+    struct s3_call *call;
+
+    if (status != 0) {
+        s3_fail(x, status);
+        return;
+    }
+    s->spec.src = *reader_object(s->reader);
+    if (s3_judge(&cond, &s->spec.src) != S3_GO_ON) {
+        s3_refuse(x, S3_PRECONDITION_FAILED, NULL);
+        return;
+    }
+    status = copy_attributes(x);
+    if (status == ZERR_TOO_LARGE) {
+        s3_refuse(x, S3_METADATA_TOO_LARGE, NULL);
+        return;
+    }
+    call = status == 0 ? s3_call_begin(x) : NULL;
+    if (call != NULL) {
+        status = store_copy(x->s3->store, &s->spec, copy_done, call);
+    } else if (status == 0) {
+        status = ZERR_NOMEM;
+    }
+    if (status != 0) {
+        if (call != NULL) {
+            (void)s3_call_end(call);
+        }
+        s3_fail(x, status);
+    }
+}
+
+/* Copies need no body to be read. */
+static void handle_read(void *user, int status, struct read_piece piece)
+{
+    (void)user, (void)status, (void)piece;
+}
+
+static const struct reader_ops READER_OPS = {
+    .opened = handle_opened,
+    .read = handle_read,
+};
+
+/* "[/]bucket/key[?versionId=...]", percent-encoded: decoded exactly once. What is wrong with it is
+ * told in *ret_code: ZERR_INVALID. */
+static int parse_source(struct s3_exchange *x, enum s3_code *ret_code)
+{
+    static const char VERSION[] = "?versionId=";
+    struct slice src = x->head.copy_source, bucket;
+    const uint8_t *p = src.len > 0 ? memmem(src.ptr, src.len, VERSION, sizeof(VERSION) - 1) : NULL;
+    int err;
+
+    if (p != NULL) {
+        size_t at = (size_t)(p - src.ptr), end = at + sizeof(VERSION) - 1;
+        if (!slice_eq_str(slice_of(src.ptr + end, src.len - end), "null")) {
+            *ret_code = S3_NO_SUCH_VERSION;
+            return ZERR_INVALID;
+        }
+        src.len = at;
+    }
+    err = s3_percent_decode(src, false, x->req->arena, &src);
+    if (err != 0) {
+        *ret_code = err == ZERR_NOMEM ? S3_SLOW_DOWN : S3_INVALID_ARGUMENT;
+        return ZERR_INVALID;
+    }
+    if (src.len > 0 && src.ptr[0] == '/') {
+        src = slice_of(src.ptr + 1, src.len - 1);
+    }
+    p = src.len > 0 ? memchr(src.ptr, '/', src.len) : NULL;
+    if (p == NULL || p + 1 == src.ptr + src.len) {
+        *ret_code = S3_INVALID_ARGUMENT;
+        return ZERR_INVALID;
+    }
+    bucket = slice_of(src.ptr, (size_t)(p - src.ptr));
+    x->u.copy.source_key = slice_of(p + 1, src.len - bucket.len - 1);
+    if (!s3_is_own_bucket(x->s3, bucket)) {
+        *ret_code = S3_NO_SUCH_BUCKET;
+        return ZERR_INVALID;
+    }
+    if (x->u.copy.source_key.len > KEY_MAX_BYTES) {
+        *ret_code = S3_KEY_TOO_LONG;
+        return ZERR_INVALID;
+    }
+    return 0;
+}
+
+static void copy_start(struct s3_exchange *x)
+{
+    struct s3_copy_state *s = &x->u.copy;
+    struct slice directive = x->head.metadata_directive;
+    struct reader *reader = NULL;
+    enum s3_code code;
+    int err;
+
+    if (parse_source(x, &code) != 0) {
+        s3_refuse(x, code, NULL);
+        return;
+    }
+    s->replace = slice_eq_str(directive, "REPLACE");
+    if (!s->replace && directive.len > 0 && !slice_eq_str(directive, "COPY")) {
+        s3_refuse(x, S3_INVALID_ARGUMENT, "x-amz-metadata-directive is neither COPY nor REPLACE.");
+        return;
+    }
+    if (!s->replace && slice_eq(s->source_key, x->route.key)) {
+        s3_refuse(x, S3_INVALID_REQUEST,
+                  "This copy request is illegal because it is trying to copy an object to itself "
+                  "without changing the object's metadata.");
+        return;
+    }
+    s->spec.key = x->route.key;
+    err = s3_change_condition(&x->head, &s->spec.cond);
+    if (err == ZERR_UNSUPPORTED) {
+        s3_refuse(x, S3_NOT_IMPLEMENTED, "Of If-None-Match only * is offered here.");
+        return;
+    }
+    if (err == 0) {
+        err = reader_open(x->s3->store, s->source_key, false, &READER_OPS, x, &reader);
+    }
+    if (err >= 0) {
+        s->reader = reader;
+    }
+    if (err != ZKV_PENDING) {
+        handle_opened(x, err);
+    }
+}
+
+static void copy_drop(struct s3_exchange *x)
+{
+    reader_close(x->u.copy.reader);
+    x->u.copy.reader = NULL;
+}
+
+const struct s3_op S3_COPY = {
+    .start = copy_start,
+    .drop = copy_drop,
+};

@@ -1,0 +1,193 @@
+/* One request on its way through the operations: the inside of s3, for the files of this folder.
+ *
+ * An exchange lives in its request's arena, from request() to done(). s3.c makes it, chooses the
+ * operation and forwards the transport's events; the operation answers through the functions below.
+ *
+ * Calls of the transport (proceed, resume, respond, send, cut) never call back before they return,
+ * and the store's never call back before they return either: functions here are not re-entered.
+ *
+ * Calls of the store that cannot be given up (delete, copy, list) hang on a struct s3_call, which
+ * is on the heap and outlives the exchange: done() detaches it. */
+#ifndef ZKV_S3_S3_EXCHANGE_H
+#define ZKV_S3_S3_EXCHANGE_H
+
+#include "http/http_msg.h"
+#include "s3/s3.h"
+#include "s3/s3_error.h"
+#include "s3/s3_headers.h"
+#include "s3/s3_route.h"
+#include "s3/s3_xml.h"
+
+/* Limits and sizes of this layer. */
+#define S3_FIRST_READ (64u << 10)   /* of a GET: goes out with the head */
+#define S3_NEXT_READ (128u << 10)   /* the other pieces; at most READ_MAX_BYTES */
+#define S3_SMALL_BODY (64u << 10)   /* an answer up to this is sent with its head */
+#define S3_IGNORED_BODY (64u << 10) /* CreateBucket's body is read and forgotten */
+#define S3_LIST_MAX_KEYS 1000
+#define S3_CHUNKS_KEPT 64 /* free chunks kept for the next upload */
+#define S3_WARN_INTERVAL_MS 10000
+#define S3_WARN_KINDS 32 /* one for each enum zerr, 0 for the rest */
+
+#define S3_REQUEST_ID_LEN 16
+#define S3_OWNER "zipkvserver" /* of everything, where S3 names an owner */
+
+struct s3_exchange;
+
+/* What an operation does; each but start may be NULL. */
+struct s3_op {
+    void (*start)(struct s3_exchange *);
+    void (*body)(struct s3_exchange *, struct slice data);
+    void (*end)(struct s3_exchange *);
+    void (*sent)(struct s3_exchange *);
+    void (*drop)(struct s3_exchange *); /* the exchange ends: let go of everything */
+};
+
+extern const struct s3_op S3_SERVICE, S3_BUCKET, S3_LIST, S3_DELETE, S3_DELETE_MANY, S3_GET, S3_PUT,
+    S3_COPY;
+
+/* A store call under way. x is NULL once the exchange has ended. */
+struct s3_call {
+    struct s3_exchange *x;
+};
+
+/* A body slice on its way to the disk, with the transport's buffer it lies in. From a list of
+ * struct s3: the store may hold it longer than the exchange lives. */
+struct s3_chunk {
+    struct chunk base;
+    struct s3 *s3;
+    void (*unhold)(void *token);
+    void *token;
+    struct s3_chunk *next_free;
+};
+
+struct s3_put_state {
+    struct put *put; /* NULL before put_begin() and when it has ended */
+    uint64_t size;
+    uint8_t md5[16];
+    bool has_md5;
+    bool paused;
+};
+
+struct s3_piece {
+    struct http_send send;
+    struct s3_exchange *x;
+    bool busy;
+};
+
+struct s3_get_state {
+    struct reader *reader;
+    struct s3_range range;
+    uint64_t off, end; /* what is still to be read */
+    struct s3_piece pieces[HTTP_SENDS_IN_FLIGHT];
+    unsigned n_out; /* pieces handed to the transport */
+    bool reading;   /* reader_read() is pending */
+    bool failed;
+};
+
+struct s3_copy_state {
+    struct reader *reader;
+    struct slice source_key;
+    bool replace;
+    struct copy_spec spec;
+};
+
+struct s3_delete_state {
+    struct s3_delete_list list;
+    struct slice *keys; /* those handed to the store */
+    size_t n_keys;
+    struct buf body;
+};
+
+struct s3_list_state {
+    bool v2, url, fetch_owner;
+    struct list_query query;
+};
+
+struct s3_exchange {
+    struct s3 *s3;
+    struct http_stream *stream;
+    const struct http_request *req;
+    const struct s3_op *op;
+    struct s3_route route;
+    struct s3_head head;
+    struct s3_call *call;
+    bool responded;
+    int status;        /* of the answer */
+    uint64_t received; /* body bytes */
+
+    struct buf xml;            /* an answer's body, until done() */
+    struct http_send xml_send; /* where it does not go with the head */
+    char request_id[S3_REQUEST_ID_LEN];
+    struct slice content_range; /* of an answer to a range that cannot be had */
+
+    union {
+        struct s3_put_state put;
+        struct s3_get_state get;
+        struct s3_copy_state copy;
+        struct s3_delete_state del;
+        struct s3_list_state list;
+    } u;
+};
+
+struct s3 {
+    struct http_handler handler;
+    struct store *store;
+    char *bucket;
+    uint64_t next_request_id;
+    struct s3_chunk *free_chunks;
+    size_t n_free_chunks;
+    /* Warnings, by kind: when the last one was, and how many were kept back since. */
+    struct s3_warning {
+        bool given;
+        int64_t last_ms;
+        uint64_t held_back;
+    } warned[S3_WARN_KINDS];
+};
+
+/* ---- answering: once an exchange ---- */
+
+/* The head of an answer under construction, in the arena. Out of memory: `failed`. */
+struct s3_reply {
+    struct http_header *headers;
+    size_t n, cap;
+    bool failed;
+};
+
+void s3_reply_init(struct s3_reply *, struct s3_exchange *, size_t max_headers);
+/* Values must live until the answer; empty values are sent as they are. */
+void s3_reply_add(struct s3_reply *, const char *name, struct slice value);
+void s3_reply_add_slice(struct s3_reply *, struct slice name, struct slice value);
+
+/* status, headers, length of the body and as much of it as goes with the head. */
+void s3_respond(struct s3_exchange *, struct s3_reply *, int status, uint64_t length,
+                struct slice body);
+/* 200 with x->xml as it stands, if err is 0. */
+void s3_respond_xml(struct s3_exchange *, int err);
+/* An empty answer with no headers of its own. */
+void s3_respond_empty(struct s3_exchange *, int status);
+
+/* Refuses with the table's error; detail (may be NULL) replaces the table's sentence. */
+void s3_refuse(struct s3_exchange *, enum s3_code, const char *detail);
+/* The same for a failure of the store; 5xx are logged. */
+void s3_fail(struct s3_exchange *, int zerr);
+/* The body cannot be completed: cuts the connection. */
+void s3_cut(struct s3_exchange *, int zerr);
+
+/* ---- store calls ---- */
+
+struct s3_call *s3_call_begin(struct s3_exchange *); /* NULL: no memory */
+/* Frees it; NULL: the exchange is gone. */
+struct s3_exchange *s3_call_end(struct s3_call *);
+
+/* ---- chunks ---- */
+
+/* Takes hold of the transport's buffer around `data` (inside body() only). NULL: no memory. */
+struct s3_chunk *s3_chunk_take(struct s3_exchange *, struct slice data);
+
+/* The target without its query. */
+struct slice s3_target_path(struct slice target);
+
+/* True if the bucket is the one that is served. */
+bool s3_is_own_bucket(const struct s3 *, struct slice bucket);
+
+#endif

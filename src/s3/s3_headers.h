@@ -1,0 +1,93 @@
+/* The request's headers sorted out once, and an object's headers to and from its attributes.
+ *
+ * An object keeps two lists of attributes, both whole header names with their values byte for
+ * byte: user metadata (`X-Amz-Meta-Md5`, spelled as Go's net/http does, since the original's
+ * directories have it so), and the system headers that describe the body (Content-Type, ...).
+ *
+ * Slices point into the request or its arena and live as long as it does. */
+#ifndef ZKV_S3_S3_HEADERS_H
+#define ZKV_S3_S3_HEADERS_H
+
+#include "http/http_msg.h"
+#include "store/record.h"
+#include "store/store.h"
+
+#define S3_META_MAX_BYTES 8192 /* names without x-amz-meta-, and values */
+#define S3_DEFAULT_CONTENT_TYPE "binary/octet-stream"
+
+/* The headers that mean something here. ptr NULL: not there. The first of several counts. */
+struct s3_head {
+    struct slice host, origin, sec_fetch_site;
+    size_t n_host;
+
+    struct slice content_type, content_encoding, content_disposition, content_language,
+        cache_control, expires;
+
+    struct slice range, if_range, if_match, if_none_match, if_modified_since, if_unmodified_since;
+
+    struct slice content_md5, content_sha256, decoded_length;
+    struct slice sse, sse_customer, write_offset; /* refused: must not be ignored */
+
+    struct slice copy_source, metadata_directive, copy_if_match, copy_if_none_match,
+        copy_if_modified_since, copy_if_unmodified_since;
+
+    size_t n_meta; /* headers that begin with x-amz-meta- */
+};
+
+void s3_head_parse(const struct http_request *, struct s3_head *ret);
+
+/* The user metadata, names in canonical spelling; several headers of one name are joined by ','.
+ * Errors: ZERR_TOO_LARGE (S3_META_MAX_BYTES), ZERR_NOMEM. */
+int s3_meta_from_headers(const struct http_request *, const struct s3_head *,
+                         struct attrs *ret) ZKV_MUST_CHECK;
+/* The system headers, without "aws-chunked" in Content-Encoding: that is how the body travelled. */
+int s3_sys_from_headers(const struct http_request *, const struct s3_head *,
+                        struct attrs *ret) ZKV_MUST_CHECK;
+
+/* True if an object's attribute of that name may stand in an answer: attributes also come from
+ * disk. */
+bool s3_is_meta_name(struct slice name);
+bool s3_is_sys_name(struct slice name);
+
+/* Go's spelling of a header name: upper case after '-' and at the beginning, else lower; a name
+ * with a byte that no header name may have is left as it is. In the arena; ptr NULL: no memory. */
+struct slice s3_canonical_name(struct slice name, struct arena *);
+
+/* ASCII without case. */
+bool s3_eq_nocase(struct slice a, const char *b);
+bool s3_has_prefix_nocase(struct slice s, const char *prefix);
+
+/* ---- entity tags and conditions ---- */
+
+#define S3_ETAG_LEN 34 /* quoted MD5 */
+
+/* "md5" in lower case, quoted. */
+void s3_etag(const uint8_t md5[16], char out[S3_ETAG_LEN]);
+
+/* What the four If-* headers of a GET, or of a copy's source, say of an object. */
+enum s3_verdict { S3_GO_ON, S3_FAILS /* 412 */, S3_UNCHANGED /* 304 */ };
+struct s3_conditions {
+    struct slice match, none_match, modified_since, unmodified_since;
+};
+enum s3_verdict s3_judge(const struct s3_conditions *, const struct object *);
+/* True if the list of entity tags (or "*") names the object's; a W/ before one is ignored. */
+bool s3_etag_listed(struct slice list, const struct object *);
+
+/* The conditions of a change. ZERR_UNSUPPORTED: one that is not offered; ZERR_PRECONDITION: one
+ * that cannot hold. */
+int s3_change_condition(const struct s3_head *, struct condition *ret) ZKV_MUST_CHECK;
+
+/* ---- ranges ---- */
+
+struct s3_range {
+    enum { S3_RANGE_NONE, S3_RANGE_FROM_TO, S3_RANGE_FROM, S3_RANGE_SUFFIX } kind;
+    uint64_t first, last; /* S3_RANGE_SUFFIX: last = number of bytes */
+};
+
+/* A Range header. What is not exactly one range of bytes counts as none: the whole object. */
+struct s3_range s3_range_parse(struct slice header);
+/* Into a part of a body of `size` bytes. ZERR_INVALID: not satisfiable (416). */
+int s3_range_resolve(struct s3_range, uint64_t size, uint64_t *ret_off,
+                     uint64_t *ret_len) ZKV_MUST_CHECK;
+
+#endif

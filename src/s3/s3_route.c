@@ -1,0 +1,256 @@
+/* Routing, see s3_route.h.
+ *
+ * The query is looked at before anything is decided: each parameter's name is decoded and looked up
+ * in two small tables, the values a listing needs and the names of sub-resources. What is left
+ * (x-id, X-Amz-Signature, ...) means nothing here. */
+#include "s3/s3_route.h"
+
+#include "base/num.h"
+#include "store/record.h"
+
+/* A '?name' that makes the request about something else than the object or the listing. */
+struct sub_resource {
+    const char *name;
+    /* What a GET of the bucket with it answers: the code that says "there is none" where S3 has
+     * one, else S3_NOT_IMPLEMENTED. All other methods get S3_NOT_IMPLEMENTED. */
+    enum s3_code absent;
+};
+
+static const struct sub_resource SUB_RESOURCES[] = {
+    {"abac", S3_NOT_IMPLEMENTED},
+    {"accelerate", S3_NOT_IMPLEMENTED},
+    {"acl", S3_NOT_IMPLEMENTED},
+    {"analytics", S3_NOT_IMPLEMENTED},
+    {"annotation", S3_NOT_IMPLEMENTED},
+    {"append", S3_NOT_IMPLEMENTED},
+    {"attributes", S3_NOT_IMPLEMENTED},
+    {"cors", S3_NO_SUCH_CORS},
+    {"encryption", S3_NO_SUCH_ENCRYPTION},
+    {"intelligent-tiering", S3_NOT_IMPLEMENTED},
+    {"inventory", S3_NOT_IMPLEMENTED},
+    {"legal-hold", S3_NOT_IMPLEMENTED},
+    {"lifecycle", S3_NO_SUCH_LIFECYCLE},
+    {"logging", S3_NOT_IMPLEMENTED},
+    {"metadataConfiguration", S3_NOT_IMPLEMENTED},
+    {"metadataTable", S3_NOT_IMPLEMENTED},
+    {"metrics", S3_NOT_IMPLEMENTED},
+    {"notification", S3_NOT_IMPLEMENTED},
+    {"object-lock", S3_NO_SUCH_OBJECT_LOCK},
+    {"ownershipControls", S3_NO_SUCH_OWNERSHIP},
+    {"partNumber", S3_NOT_IMPLEMENTED},
+    {"policy", S3_NO_SUCH_BUCKET_POLICY},
+    {"policyStatus", S3_NO_SUCH_BUCKET_POLICY},
+    {"publicAccessBlock", S3_NO_SUCH_PUBLIC_ACCESS_BLOCK},
+    {"renameObject", S3_NOT_IMPLEMENTED},
+    {"replication", S3_NO_SUCH_REPLICATION},
+    {"requestPayment", S3_NOT_IMPLEMENTED},
+    {"restore", S3_NOT_IMPLEMENTED},
+    {"retention", S3_NOT_IMPLEMENTED},
+    {"select", S3_NOT_IMPLEMENTED},
+    {"select-type", S3_NOT_IMPLEMENTED},
+    {"session", S3_NOT_IMPLEMENTED},
+    {"tagging", S3_NO_SUCH_TAG_SET},
+    {"torrent", S3_NOT_IMPLEMENTED},
+    {"uploadId", S3_NOT_IMPLEMENTED},
+    {"uploads", S3_NOT_IMPLEMENTED},
+    {"versions", S3_NOT_IMPLEMENTED},
+    {"website", S3_NO_SUCH_WEBSITE},
+};
+
+/* What the query says beside the values of a listing. */
+struct query {
+    const struct sub_resource *sub; /* the first one named */
+    bool delete_objects, location, versioning;
+    struct s3_param version_id;
+};
+
+int s3_percent_decode(struct slice in, bool plus, struct arena *arena, struct slice *ret)
+{
+    uint8_t *out = arena_alloc(arena, in.len + 1);
+    size_t n = 0;
+
+    if (out == NULL) {
+        return ZERR_NOMEM;
+    }
+    for (size_t i = 0; i < in.len; i++) {
+        uint8_t c = in.ptr[i];
+        if (c == '%') {
+            if (in.len - i < 3 || hex_decode(slice_of(in.ptr + i + 1, 2), &c, 1) != 0) {
+                return ZERR_INVALID;
+            }
+            i += 2;
+        } else if (c == '+' && plus) {
+            c = ' ';
+        }
+        if (c == '\0') {
+            return ZERR_INVALID;
+        }
+        out[n++] = c;
+    }
+    *ret = slice_of(out, n);
+    return 0;
+}
+
+/* Cuts *rest at the first `sep`: what is before it is returned, *rest is what is behind it. */
+static struct slice cut(struct slice *rest, char sep)
+{
+    const uint8_t *p = rest->len > 0 ? memchr(rest->ptr, sep, rest->len) : NULL;
+    struct slice head = *rest;
+
+    if (p == NULL) {
+        *rest = slice_of(NULL, 0);
+        return head;
+    }
+    head.len = (size_t)(p - rest->ptr);
+    *rest = slice_of(p + 1, rest->len - head.len - 1);
+    return head;
+}
+
+static struct s3_param *list_param(struct s3_route *r, struct slice name)
+{
+    const struct {
+        const char *name;
+        struct s3_param *param;
+    } params[] = {
+        {"list-type", &r->list_type},     {"prefix", &r->prefix},
+        {"delimiter", &r->delimiter},     {"marker", &r->marker},
+        {"max-keys", &r->max_keys},       {"encoding-type", &r->encoding_type},
+        {"start-after", &r->start_after}, {"continuation-token", &r->continuation_token},
+        {"fetch-owner", &r->fetch_owner},
+    };
+
+    for (size_t i = 0; i < sizeof(params) / sizeof(params[0]); i++) {
+        if (slice_eq_str(name, params[i].name)) {
+            return params[i].param;
+        }
+    }
+    return NULL;
+}
+
+static const struct sub_resource *find_sub_resource(struct slice name)
+{
+    for (size_t i = 0; i < sizeof(SUB_RESOURCES) / sizeof(SUB_RESOURCES[0]); i++) {
+        if (slice_eq_str(name, SUB_RESOURCES[i].name)) {
+            return &SUB_RESOURCES[i];
+        }
+    }
+    return NULL;
+}
+
+static int parse_query(struct slice rest, struct arena *arena, struct s3_route *r, struct query *q)
+{
+    while (rest.len > 0) {
+        struct slice value = cut(&rest, '&');
+        struct slice name = cut(&value, '=');
+        struct s3_param *param;
+        int err = s3_percent_decode(name, true, arena, &name);
+
+        if (err != 0) {
+            return err;
+        }
+        param = slice_eq_str(name, "versionId") ? &q->version_id : list_param(r, name);
+        if (param != NULL) {
+            param->set = true;
+            err = s3_percent_decode(value, true, arena, &param->value);
+            if (err != 0) {
+                return err;
+            }
+        } else if (slice_eq_str(name, "delete")) {
+            q->delete_objects = true;
+        } else if (slice_eq_str(name, "location")) {
+            q->location = true;
+        } else if (slice_eq_str(name, "versioning")) {
+            q->versioning = true;
+        } else if (q->sub == NULL) {
+            q->sub = find_sub_resource(name);
+        }
+    }
+    return 0;
+}
+
+static void refuse(struct s3_route *r, enum s3_code code)
+{
+    r->op = S3_OP_ERROR;
+    r->error = code;
+}
+
+static void choose_bucket_op(enum http_method method, const struct query *q, struct s3_route *r)
+{
+    if (q->sub != NULL) {
+        refuse(r, method == HTTP_METHOD_GET ? q->sub->absent : S3_NOT_IMPLEMENTED);
+    } else if (q->delete_objects && method == HTTP_METHOD_POST) {
+        r->op = S3_OP_DELETE_OBJECTS;
+    } else if (q->location && method == HTTP_METHOD_GET) {
+        r->op = S3_OP_GET_LOCATION;
+    } else if (q->versioning && method == HTTP_METHOD_GET) {
+        r->op = S3_OP_GET_VERSIONING;
+    } else if (q->delete_objects || q->location || q->versioning) {
+        refuse(r, S3_NOT_IMPLEMENTED);
+    } else if (method == HTTP_METHOD_GET) {
+        r->op = S3_OP_LIST_OBJECTS;
+    } else if (method == HTTP_METHOD_HEAD) {
+        r->op = S3_OP_HEAD_BUCKET;
+    } else if (method == HTTP_METHOD_PUT) {
+        r->op = S3_OP_CREATE_BUCKET;
+    } else { /* DELETE of the bucket, uploads by a form */
+        refuse(r, S3_NOT_IMPLEMENTED);
+    }
+}
+
+static void choose_object_op(enum http_method method, const struct query *q, struct s3_route *r)
+{
+    if (q->sub != NULL || q->delete_objects || q->location || q->versioning) {
+        refuse(r, S3_NOT_IMPLEMENTED);
+    } else if (q->version_id.set && !slice_eq_str(q->version_id.value, "null")) {
+        refuse(r, S3_NO_SUCH_VERSION);
+    } else if (r->key.len > KEY_MAX_BYTES) {
+        refuse(r, S3_KEY_TOO_LONG);
+    } else if (method == HTTP_METHOD_GET) {
+        r->op = S3_OP_GET_OBJECT;
+    } else if (method == HTTP_METHOD_HEAD) {
+        r->op = S3_OP_HEAD_OBJECT;
+    } else if (method == HTTP_METHOD_PUT) {
+        r->op = S3_OP_PUT_OBJECT;
+    } else if (method == HTTP_METHOD_DELETE) {
+        r->op = S3_OP_DELETE_OBJECT;
+    } else {
+        refuse(r, S3_METHOD_NOT_ALLOWED);
+    }
+}
+
+void s3_route_parse(enum http_method method, struct slice target, struct arena *arena,
+                    struct s3_route *ret)
+{
+    struct slice query = target, path = cut(&query, '?'), bucket;
+    struct query q = {0};
+    int err;
+
+    *ret = (struct s3_route){.op = S3_OP_ERROR, .error = S3_INVALID_URI};
+    if (path.len == 0 || path.ptr[0] != '/') {
+        return;
+    }
+    path = slice_of(path.ptr + 1, path.len - 1);
+    bucket = cut(&path, '/');
+    err = s3_percent_decode(bucket, false, arena, &ret->bucket);
+    if (err == 0) {
+        err = s3_percent_decode(path, false, arena, &ret->key);
+    }
+    if (err == 0) {
+        err = parse_query(query, arena, ret, &q);
+    }
+    if (err != 0) {
+        refuse(ret, err == ZERR_NOMEM ? S3_SLOW_DOWN : S3_INVALID_URI);
+    } else if (method == HTTP_METHOD_OPTIONS) {
+        refuse(ret, S3_ACCESS_DENIED);
+    } else if (ret->key.len > 0 && ret->bucket.len > 0) {
+        choose_object_op(method, &q, ret);
+    } else if (ret->bucket.len > 0) {
+        choose_bucket_op(method, &q, ret);
+    } else if (ret->key.len > 0) { /* "//x": a bucket without a name */
+        refuse(ret, S3_NO_SUCH_BUCKET);
+    } else if (method == HTTP_METHOD_GET) {
+        ret->op = S3_OP_LIST_BUCKETS;
+    } else {
+        refuse(ret, S3_METHOD_NOT_ALLOWED);
+    }
+}

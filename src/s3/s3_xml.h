@@ -1,0 +1,57 @@
+/* XML: the only writer, which always escapes, and the reader of DeleteObjects.
+ *
+ * The writer appends to a buf and remembers the first failure (out of memory), so that callers
+ * check once, with s3_xml_finish(). Element names are literals; text is any bytes. Control
+ * characters become &#xN; as S3 writes them; what is not UTF-8 becomes U+FFFD. */
+#ifndef ZKV_S3_S3_XML_H
+#define ZKV_S3_S3_XML_H
+
+#include "base/buf.h"
+#include "base/slice.h"
+
+#define S3_XMLNS "http://s3.amazonaws.com/doc/2006-03-01/"
+#define S3_XML_TYPE "application/xml"
+
+struct s3_xml {
+    struct buf *out;
+    int err;
+};
+
+/* Writes the declaration and opens the root. xmlns NULL: none. */
+void s3_xml_begin(struct s3_xml *, struct buf *out, const char *root, const char *xmlns);
+void s3_xml_open(struct s3_xml *, const char *name);
+void s3_xml_close(struct s3_xml *, const char *name);
+/* <name>text</name> */
+void s3_xml_text(struct s3_xml *, const char *name, struct slice text);
+void s3_xml_u64(struct s3_xml *, const char *name, uint64_t value);
+void s3_xml_bool(struct s3_xml *, const char *name, bool value);
+/* The same with text percent-encoded first (encoding-type=url) if `url` is set. All but letters,
+ * digits and "-._~/" is encoded, the space as %20, so that both kinds of decoders read it. */
+void s3_xml_key(struct s3_xml *, const char *name, struct slice text, bool url);
+/* Closes the root. 0 or ZERR_NOMEM. */
+int s3_xml_finish(struct s3_xml *, const char *root) ZKV_MUST_CHECK;
+
+/* ---- DeleteObjects ---- */
+
+#define S3_DELETE_MAX_BYTES (2u << 20) /* of the request's body */
+#define S3_DELETE_MAX_KEYS 1000
+#define S3_XML_MAX_DEPTH 16
+
+struct s3_delete_key {
+    struct slice key;   /* cut at KEY_MAX_BYTES + 1 bytes, which tells that it is too long */
+    bool other_version; /* names a version that is not "null" */
+};
+
+struct s3_delete_list {
+    struct s3_delete_key *keys; /* S3_DELETE_MAX_KEYS at most, at least one */
+    size_t n;
+    bool quiet;
+};
+
+/* Reads <Delete>, in any namespace or none; everything in the arena.
+ * Errors: ZERR_INVALID (not such a document, a DOCTYPE, too deep, too many keys, none),
+ * ZERR_UNSUPPORTED (asks for a conditional delete), ZERR_NOMEM. */
+int s3_xml_parse_delete(struct slice body, struct arena *,
+                        struct s3_delete_list *ret) ZKV_MUST_CHECK;
+
+#endif

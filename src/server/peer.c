@@ -1,0 +1,595 @@
+/* One connection: a TCP handle around an http_conn.
+ *
+ * OPEN -> CLOSING (peer_close) -> freed in on_closed, which libuv calls after the callbacks of all
+ * writes. done() for a request that was cut short is called there too, never from inside
+ * peer_close(): so whoever causes an ending finds everything still there.
+ *
+ * Everything that goes forward does so in peer_pump(): it feeds what was read, sends what the
+ * connection wrote itself, ends answers. It runs from libuv's callbacks. What the handler asks
+ * for from inside its own functions is seen by the pump that called it; what it asks for from
+ * elsewhere (a job's completion) puts the peer on the list of those to be pumped in the loop's next
+ * turn, before it waits.
+ *
+ * Reading is stopped late: the handle goes on reading while a request is handled, and only when
+ * bytes come that nobody wants on_alloc() has no buffer for them and on_read() stops. So a request
+ * costs no epoll_ctl. */
+#include "server/peer_set.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "http/http_limits.h"
+
+static const char *const method_names[] = {
+    [HTTP_METHOD_GET] = "GET",   [HTTP_METHOD_HEAD] = "HEAD",     [HTTP_METHOD_PUT] = "PUT",
+    [HTTP_METHOD_POST] = "POST", [HTTP_METHOD_DELETE] = "DELETE", [HTTP_METHOD_OPTIONS] = "OPTIONS",
+};
+
+static struct peer *peer_of(struct http_stream *stream)
+{
+    return container_of(stream, struct peer, stream);
+}
+
+/* ---- read buffers ---- */
+
+static size_t unread(const struct peer *p)
+{
+    return p->cur != NULL ? p->cur->fill - p->in_off : 0;
+}
+
+/* A held buffer is read into again behind what it has, while that is worth a system call. */
+static bool has_tail(const struct readbuf *b)
+{
+    return b->cap - b->fill >= (b->cap == HTTP_READ_SMALL ? HTTP_READ_SMALL / 16 : HTTP_READ_TAIL);
+}
+
+static bool wants_read(const struct peer *p)
+{
+    return !p->closing && !p->eof && unread(p) == 0 && http_conn_wants_input(&p->conn) &&
+           (p->n_held < HTTP_HELD_MAX || (p->cur != NULL && has_tail(p->cur)));
+}
+
+static void drop_current(struct peer *p)
+{
+    if (p->cur != NULL) {
+        p->cur->current = false;
+        readbuf_release(p->cur);
+        p->cur = NULL;
+        p->in_off = 0;
+    }
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    struct peer *p = handle->data;
+    (void)suggested;
+    *buf = uv_buf_init(NULL, 0);
+    if (!wants_read(p)) {
+        return;
+    }
+    uint64_t body = p->conn.state == CONN_READ_BODY ? http_conn_body_left(&p->conn) : 0;
+    size_t want = body > HTTP_READ_SMALL ? HTTP_READ_LARGE : HTTP_READ_SMALL;
+    if (p->cur != NULL && p->cur->n_holds > 0 ? !has_tail(p->cur)
+                                              : p->cur != NULL && p->cur->cap < want) {
+        drop_current(p);
+    }
+    if (p->cur == NULL) {
+        p->cur = readbuf_take(&p->set->readbufs, want, p);
+        if (p->cur == NULL) {
+            return;
+        }
+    }
+    if (p->cur->n_holds == 0) {
+        p->cur->fill = 0;
+    }
+    p->in_off = p->cur->fill;
+    *buf = uv_buf_init((char *)p->cur->data + p->cur->fill,
+                       (unsigned)(p->cur->cap - p->cur->fill));
+}
+
+static void count_read(struct peer *p, size_t n)
+{
+    p->cur->fill += n;
+    p->last_read = uv_now(p->set->loop);
+    p->set->stat.bytes_in += n;
+    if (p->conn.state == CONN_READ_BODY) {
+        p->n_body += n;
+    } else if (p->conn.state == CONN_DRAIN) {
+        p->n_drained += n;
+        if (p->n_drained > HTTP_LINGER_MAX) {
+            peer_close(p, "sends on and on behind a refusal");
+        }
+    }
+}
+
+static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
+{
+    struct peer *p = stream->data;
+    (void)buf;
+    if (nread > 0) {
+        count_read(p, (size_t)nread);
+    } else if (nread == UV_ENOBUFS && !wants_read(p)) {
+        (void)uv_read_stop(stream);
+        p->reading = false;
+        return;
+    } else if (nread == UV_EOF) {
+        p->eof = true;
+        p->reading = false;
+    } else if (nread < 0) {
+        peer_close(p, uv_strerror((int)nread));
+    }
+    peer_pump(p);
+}
+
+/* ---- writing ---- */
+
+static struct peer_write *take_write(struct peer *p, struct http_send *send, size_t len)
+{
+    for (size_t i = 0; i < PEER_WRITES; i++) {
+        struct peer_write *w = &p->writes[i];
+        if (!w->busy) {
+            w->busy = true;
+            w->dropped = false;
+            w->peer = p;
+            w->send = send;
+            w->len = len;
+            return w;
+        }
+    }
+    return NULL;
+}
+
+static void on_written(uv_write_t *req, int status)
+{
+    struct peer_write *w = container_of(req, struct peer_write, req);
+    struct peer *p = w->peer;
+    struct http_send *send = w->send;
+    w->busy = false;
+    p->n_writes--;
+    if (status < 0) {
+        peer_close(p, uv_strerror(status));
+    } else {
+        p->n_written += w->len;
+    }
+    if (send != NULL) {
+        p->pumping = true;
+        send->release(send);
+        if (!p->closing) {
+            p->set->handler->sent(p->set->handler, &p->stream);
+        }
+        p->pumping = false;
+    }
+    peer_pump(p);
+}
+
+/* False: nothing was queued. */
+static bool queue_write(struct peer_write *w, const void *data)
+{
+    struct peer *p = w->peer;
+    uv_buf_t buf = uv_buf_init((char *)data, (unsigned)w->len);
+    int status = uv_write(&w->req, (uv_stream_t *)&p->tcp, &buf, 1, on_written);
+    if (status < 0) {
+        peer_close(p, uv_strerror(status));
+        return false;
+    }
+    p->n_writes++;
+    p->n_answer += w->len;
+    return true;
+}
+
+/* Writes both as far as the socket takes them at once; what is left is copied and follows. */
+static void write_now(struct peer *p, struct slice head, struct slice body)
+{
+    uv_buf_t bufs[2] = {uv_buf_init((char *)head.ptr, (unsigned)head.len),
+                        uv_buf_init((char *)body.ptr, (unsigned)body.len)};
+    int n = uv_try_write((uv_stream_t *)&p->tcp, bufs, body.len > 0 ? 2 : 1);
+    if (n < 0 && n != UV_EAGAIN) {
+        peer_close(p, uv_strerror(n));
+        return;
+    }
+    size_t done = n > 0 ? (size_t)n : 0;
+    size_t left = head.len + body.len - done;
+    p->n_written += done;
+    p->n_answer += done;
+    if (left == 0) {
+        return;
+    }
+    uint8_t *rest = arena_alloc(&p->conn.mem->arena, left);
+    struct peer_write *w = rest != NULL ? take_write(p, NULL, left) : NULL;
+    if (w == NULL) {
+        peer_close(p, "out of memory");
+        return;
+    }
+    size_t of_head = done < head.len ? head.len - done : 0;
+    if (of_head > 0) {
+        memcpy(rest, head.ptr + done, of_head);
+    }
+    if (left > of_head) {
+        memcpy(rest + of_head, body.ptr + body.len - (left - of_head), left - of_head);
+    }
+    w->busy = queue_write(w, rest);
+}
+
+/* ---- the stream that the handler sees ---- */
+
+static void kick(struct peer *p)
+{
+    if (!p->pumping && !p->closing) {
+        peers_make_ready(p->set, p);
+    }
+}
+
+static void op_proceed(struct http_stream *stream)
+{
+    struct peer *p = peer_of(stream);
+    if (!p->closing) {
+        if (http_conn_proceed(&p->conn)) {
+            write_now(p, SLICE_LIT("HTTP/1.1 100 Continue\r\n\r\n"), slice_of(NULL, 0));
+        }
+        kick(p);
+    }
+}
+
+static void op_pause(struct http_stream *stream)
+{
+    http_conn_pause(&peer_of(stream)->conn);
+}
+
+static void op_resume(struct http_stream *stream)
+{
+    http_conn_resume(&peer_of(stream)->conn);
+    kick(peer_of(stream));
+}
+
+static void op_respond(struct http_stream *stream, const struct http_response *response)
+{
+    struct peer *p = peer_of(stream);
+    struct http_out out;
+    if (p->closing) {
+        return;
+    }
+    int err = http_conn_respond(&p->conn, response, &out);
+    if (err < 0) {
+        peer_close(p, zerr_str(err));
+        return;
+    }
+    write_now(p, out.head, out.body);
+    kick(p);
+}
+
+static void op_send(struct http_stream *stream, struct http_send *send)
+{
+    struct peer *p = peer_of(stream);
+    struct peer_write *w = take_write(p, send, send->data.len);
+    assert(w != NULL && send->data.len > 0);
+    if (p->closing || http_conn_count_send(&p->conn, send->data.len) < 0 ||
+        !queue_write(w, send->data.ptr)) {
+        w->dropped = true;
+    }
+    kick(p);
+}
+
+static void op_cut(struct http_stream *stream)
+{
+    peer_close(peer_of(stream), "answer cannot be completed");
+}
+
+static void *op_hold(struct http_stream *stream)
+{
+    struct peer *p = peer_of(stream);
+    struct readbuf *b = p->cur;
+    assert(b != NULL);
+    if (b->n_holds++ == 0) {
+        ring_append(&p->held, &b->held);
+        p->n_held++;
+    }
+    return b;
+}
+
+static void op_unhold(void *token)
+{
+    struct readbuf *b = token;
+    struct peer *p = b->owner;
+    assert(b->n_holds > 0);
+    if (--b->n_holds == 0) {
+        ring_remove(&b->held);
+        if (p != NULL) {
+            p->n_held--;
+            kick(p);
+        }
+        readbuf_release(b);
+    }
+}
+
+static const struct http_stream_ops stream_ops = {
+    .proceed = op_proceed,
+    .pause = op_pause,
+    .resume = op_resume,
+    .respond = op_respond,
+    .send = op_send,
+    .cut = op_cut,
+    .hold = op_hold,
+    .unhold = op_unhold,
+};
+
+/* ---- going forward ---- */
+
+static void release_dropped(struct peer *p)
+{
+    for (size_t i = 0; i < PEER_WRITES; i++) {
+        struct peer_write *w = &p->writes[i];
+        if (w->busy && w->dropped) {
+            w->busy = false;
+            w->send->release(w->send);
+        }
+    }
+}
+
+static void log_access(const struct peer *p)
+{
+    if (log_enabled(LOG_DEBUG)) {
+        char target[300] = "\"\"";
+        if (p->conn.open) {
+            (void)log_quote(p->conn.req.target, target, sizeof(target));
+        }
+        log_debug("conn %u: %s %s %d %llu bytes %llu ms", p->number,
+                  p->conn.open ? method_names[p->conn.req.method] : "-", target, p->conn.status,
+                  (unsigned long long)p->n_answer,
+                  (unsigned long long)(uv_now(p->set->loop) - p->started_at));
+    }
+}
+
+static void on_shutdown(uv_shutdown_t *req, int status)
+{
+    (void)req;
+    (void)status; /* a connection that is gone already shows itself by reading */
+}
+
+/* Every byte of the answer is with the kernel. */
+static void finish_answer(struct peer *p)
+{
+    log_access(p);
+    http_conn_written(&p->conn);
+    p->set->stat.bytes_out += p->n_answer;
+    p->n_answer = 0;
+    p->clock = PEER_CLOCK_NONE;
+    ring_remove(&p->in_idle);
+    if (p->conn.state == CONN_DRAIN) {
+        p->lingering = true;
+        p->last_read = uv_now(p->set->loop);
+        (void)uv_shutdown(&p->shutdown_req, (uv_stream_t *)&p->tcp, on_shutdown);
+    }
+}
+
+/* One step; false: there is nothing to do. */
+static bool step(struct peer *p)
+{
+    struct slice reply;
+    release_dropped(p);
+    if (http_conn_take_reply(&p->conn, &reply)) {
+        write_now(p, reply, slice_of(NULL, 0));
+        return true;
+    }
+    if (http_conn_answered(&p->conn) && p->n_writes == 0) {
+        finish_answer(p);
+        return true;
+    }
+    enum http_conn_state before = p->conn.state;
+    bool was_open = p->conn.open;
+    size_t n = unread(p);
+    struct slice in = slice_of(n > 0 ? p->cur->data + p->in_off : NULL, n);
+    if (!was_open) {
+        p->started_at = uv_now(p->set->loop);
+    }
+    size_t used = http_conn_feed(&p->conn, in);
+    p->in_off += used;
+    if (!was_open && p->conn.open) {
+        p->set->stat.n_requests++;
+        p->n_body = p->waited_ms = 0;
+    }
+    return used > 0 || p->conn.state != before;
+}
+
+static enum peer_clock which_clock(const struct peer *p)
+{
+    switch (p->conn.state) {
+    case CONN_READ_HEAD:
+        return http_conn_is_idle(&p->conn) ? PEER_CLOCK_IDLE : PEER_CLOCK_HEAD;
+    case CONN_READ_BODY:
+        return PEER_CLOCK_BODY;
+    case CONN_WRITE:
+        return PEER_CLOCK_WRITE;
+    case CONN_DRAIN:
+        return p->lingering ? PEER_CLOCK_LINGER : PEER_CLOCK_WRITE;
+    case CONN_HANDLE:
+    case CONN_DONE:
+        break;
+    }
+    return PEER_CLOCK_NONE;
+}
+
+/* Brings buffers, reading, clock and the list of idle ones in line with the state. */
+static void settle(struct peer *p)
+{
+    if (p->cur != NULL && unread(p) == 0 &&
+        (p->cur->n_holds == 0 || p->conn.state != CONN_READ_BODY)) {
+        drop_current(p);
+    }
+    bool resting = p->conn.state == CONN_READ_HEAD || p->lingering;
+    if (p->conn.state == CONN_DONE) {
+        peer_close(p, "out of memory");
+    } else if (p->eof && unread(p) == 0 &&
+               (resting || (p->conn.state == CONN_READ_BODY && http_conn_wants_input(&p->conn)))) {
+        peer_close(p, "closed by the client");
+    } else if (p->set->draining && p->conn.state == CONN_READ_HEAD) {
+        peer_close(p, "the server stops");
+    }
+    if (p->closing) {
+        return;
+    }
+    if (resting != ring_used(&p->in_idle)) {
+        if (resting) {
+            ring_append(&p->set->idle, &p->in_idle);
+        } else {
+            ring_remove(&p->in_idle);
+        }
+    }
+    enum peer_clock clock = which_clock(p);
+    if (clock != p->clock) {
+        p->clock = clock;
+        p->clock_since = uv_now(p->set->loop);
+        p->waited_ms = 0;
+    }
+    if (!p->reading && wants_read(p)) {
+        p->reading = true;
+        int status = uv_read_start((uv_stream_t *)&p->tcp, on_alloc, on_read);
+        if (status < 0) {
+            peer_close(p, uv_strerror(status));
+        }
+    }
+}
+
+void peer_pump(struct peer *p)
+{
+    ring_remove(&p->in_ready);
+    assert(!p->pumping);
+    p->pumping = true;
+    while (!p->closing && step(p)) {
+    }
+    p->pumping = false;
+    if (!p->closing) {
+        settle(p);
+    }
+}
+
+/* ---- time-outs ---- */
+
+static void time_out(struct peer *p, const char *what)
+{
+    log_debug("conn %u: %s", p->number, what);
+    http_conn_fail(&p->conn, HTTP_ERR_TIMEOUT);
+    peer_pump(p);
+}
+
+/* The body's and the write's clock stand while the other side is not to blame. */
+static bool waited(struct peer *p, bool counts, uint64_t elapsed_ms, unsigned limit_ms)
+{
+    p->waited_ms += counts ? elapsed_ms : 0;
+    return p->waited_ms >= limit_ms;
+}
+
+void peer_check_clock(struct peer *p, uint64_t now, uint64_t elapsed_ms)
+{
+    const struct peer_config *config = &p->set->config;
+    uint64_t age = now - p->clock_since;
+    if (p->closing || p->clock != which_clock(p)) { /* not settled yet */
+        return;
+    }
+    switch (p->clock) {
+    case PEER_CLOCK_IDLE:
+        if (age >= config->idle_ms) {
+            peer_close(p, "idle for too long");
+        }
+        break;
+    case PEER_CLOCK_HEAD:
+        if (age >= config->head_ms) {
+            time_out(p, "head not received in time");
+        }
+        break;
+    case PEER_CLOCK_BODY:
+        if (waited(p, wants_read(p), elapsed_ms, config->body_window_ms)) {
+            if (p->n_body < HTTP_BODY_MIN) {
+                time_out(p, "body too slow");
+            }
+            p->n_body = p->waited_ms = 0;
+        }
+        break;
+    case PEER_CLOCK_WRITE: {
+        uint64_t queued = uv_stream_get_write_queue_size((uv_stream_t *)&p->tcp);
+        uint64_t progress = p->n_written - queued;
+        if (queued == 0 || progress != p->progress) {
+            p->waited_ms = 0;
+            p->progress = progress;
+        } else if (waited(p, true, elapsed_ms, config->write_stall_ms)) {
+            peer_close(p, "answer not taken in time");
+        }
+        break;
+    }
+    case PEER_CLOCK_LINGER:
+        if (age >= config->linger_ms || now - p->last_read >= config->linger_quiet_ms) {
+            peer_close(p, "answered");
+        }
+        break;
+    case PEER_CLOCK_NONE:
+        break;
+    }
+}
+
+/* ---- life cycle ---- */
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct peer *p = handle->data;
+    release_dropped(p);
+    http_conn_finish(&p->conn);
+    release_dropped(p); /* what done() may have sent off */
+    drop_current(p);
+    while (ring_used(&p->held)) {
+        struct readbuf *b = container_of(p->held.next, struct readbuf, held);
+        ring_remove(&b->held);
+        b->owner = NULL;
+    }
+    peers_remove(p->set, p);
+}
+
+void peer_close(struct peer *p, const char *reason)
+{
+    if (p->closing) {
+        return;
+    }
+    log_debug("conn %u: closed in %s: %s", p->number, http_conn_state_name(p->conn.state), reason);
+    p->closing = true;
+    p->set->n_live--;
+    p->set->stat.bytes_out += p->n_answer;
+    ring_remove(&p->in_idle);
+    uv_close((uv_handle_t *)&p->tcp, on_closed);
+}
+
+static void on_refused(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+int peer_accept(struct peers *set, uv_stream_t *listener)
+{
+    struct peer *p = calloc(1, sizeof(*p));
+    if (p == NULL || set->draining) {
+        free(p);
+        return p == NULL ? ZERR_NOMEM : ZERR_CANCELED;
+    }
+    if (uv_tcp_init(set->loop, &p->tcp) < 0) {
+        free(p);
+        return ZERR_NOMEM;
+    }
+    p->tcp.data = p;
+    int status = uv_accept(listener, (uv_stream_t *)&p->tcp);
+    bool full = set->config.max_peers > 0 && set->n_live >= set->config.max_peers;
+    if (status < 0 || (full && !peers_close_idlest(set))) {
+        uv_close((uv_handle_t *)&p->tcp, on_refused);
+        return status < 0 ? ZERR_IO : ZERR_LIMIT;
+    }
+    p->set = set;
+    p->number = ++set->next_number;
+    p->stream.ops = &stream_ops;
+    http_conn_init(&p->conn, &set->pool, set->handler, &p->stream);
+    ring_init(&p->held);
+    ring_init(&p->in_idle);
+    ring_init(&p->in_ready);
+    ring_append(&set->all, &p->in_all);
+    set->n_peers++;
+    set->n_live++;
+    (void)uv_tcp_nodelay(&p->tcp, 1);
+    peer_pump(p);
+    return 0;
+}

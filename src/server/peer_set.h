@@ -1,0 +1,95 @@
+/* The inside of peer.h, for peer.c (one connection) and peers.c (all of them) only. */
+#ifndef ZKV_SERVER_PEER_SET_H
+#define ZKV_SERVER_PEER_SET_H
+
+#include "base/job.h"
+#include "http/http_conn.h"
+#include "server/ring.h"
+#include "server/peer.h"
+#include "server/readbuf.h"
+
+/* Writes that libuv may have of one connection: "100 Continue", the head, the sends. */
+#define PEER_WRITES (2 + HTTP_SENDS_IN_FLIGHT)
+
+struct peers {
+    uv_loop_t *loop;
+    struct http_handler *handler;
+    struct peer_config config; /* with the defaults filled in */
+    struct http_pool pool;
+    struct readbuf_pool readbufs;
+    struct ring all;   /* peer.in_all */
+    struct ring idle;  /* peer.in_idle, the longest idle one first */
+    struct ring ready; /* peer.in_ready: to be pumped by on_ready */
+    unsigned n_peers;  /* not freed yet */
+    unsigned n_live;   /* of these: not closing */
+    unsigned next_number;
+    struct peers_stat stat;
+
+    uv_timer_t sweep; /* runs while there are connections */
+    uint64_t swept_at;
+    uv_idle_t ready_idle; /* runs while there is something ready */
+    unsigned n_handles;   /* of the two, not closed yet */
+
+    bool draining, drained;
+    uint64_t drain_until;
+    void (*drained_cb)(void *data);
+    void *drained_data;
+};
+
+/* Which time-out runs. */
+enum peer_clock {
+    PEER_CLOCK_NONE,
+    PEER_CLOCK_IDLE,
+    PEER_CLOCK_HEAD,
+    PEER_CLOCK_BODY,
+    PEER_CLOCK_WRITE,
+    PEER_CLOCK_LINGER,
+};
+
+struct peer;
+struct peer_write {
+    uv_write_t req;
+    struct peer *peer;
+    struct http_send *send; /* NULL: bytes in the request's arena */
+    size_t len;
+    bool busy;
+    bool dropped; /* never given to libuv; send is to be released */
+};
+
+struct peer {
+    uv_tcp_t tcp;
+    struct peers *set;
+    struct http_conn conn;
+    struct http_stream stream;
+    struct ring in_all, in_idle, in_ready;
+    unsigned number; /* for the log */
+    bool closing;    /* uv_close() was called; no more calls to the handler but done() */
+    bool pumping, reading, eof, lingering;
+
+    struct readbuf *cur; /* what is read into; bytes from in_off to fill are not consumed yet */
+    size_t in_off;
+    struct ring held; /* buffers with holds */
+    unsigned n_held;
+
+    struct peer_write writes[PEER_WRITES];
+    unsigned n_writes; /* given to libuv, not called back */
+    uv_shutdown_t shutdown_req;
+
+    enum peer_clock clock;
+    uint64_t clock_since, last_read, started_at;
+    uint64_t waited_ms, progress; /* of the body and the write clock */
+    uint64_t n_body, n_drained, n_written, n_answer;
+};
+
+int peer_accept(struct peers *, uv_stream_t *listener) ZKV_MUST_CHECK;
+/* The one ending. Idempotent; the rest happens when libuv has closed the handle. */
+void peer_close(struct peer *, const char *reason);
+/* Does all that can be done now. Never from inside a handler's function. */
+void peer_pump(struct peer *);
+void peer_check_clock(struct peer *, uint64_t now, uint64_t elapsed_ms);
+
+/* Of peers.c: p will be pumped soon; p is gone. */
+void peers_make_ready(struct peers *, struct peer *p);
+void peers_remove(struct peers *, struct peer *p);
+
+#endif

@@ -1,0 +1,188 @@
+/* Jobs on libuv's pool (workers.h).
+ *
+ * A slot is one job handed to libuv; there are as many slots as threads, allocated at the start,
+ * so that submitting a job cannot fail. A slot is free when its job is NULL.
+ *
+ * When a job has run, its slot is given to the next one before its done() is called: the thread
+ * works while the loop is busy with the outcome. */
+#include "server/workers.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/num.h"
+
+#define POOL_THREADS_DEFAULT 4 /* libuv's, if UV_THREADPOOL_SIZE is not set */
+#define POOL_THREADS_MAX 1024  /* libuv's */
+#define N_CLASSES (JOB_READ + 1)
+
+struct slot {
+    uv_work_t req;
+    struct job *job;
+    struct server_workers *owner;
+};
+
+struct job_queue {
+    struct job *head, **tail;
+    unsigned running;
+};
+
+struct server_workers {
+    struct workers base;
+    uv_loop_t *loop;
+    struct job_queue queues[N_CLASSES];
+    enum job_class last;       /* of the job started last */
+    enum job_class last_other; /* likewise, JOB_COMMIT left out */
+    unsigned running;          /* in all classes */
+    unsigned n_slots;
+    struct slot slots[];
+};
+
+/* What libuv makes of the variable; anything doubtful is one thread, which is always safe. */
+static unsigned pool_threads(void)
+{
+    const char *text = getenv("UV_THREADPOOL_SIZE");
+    uint64_t n = 1;
+    if (text == NULL) {
+        return POOL_THREADS_DEFAULT;
+    }
+    if (num_parse_u64(slice_str(text), POOL_THREADS_MAX, &n) != 0 || n == 0) {
+        return 1;
+    }
+    return (unsigned)n;
+}
+
+/* Of JOB_BODY and JOB_READ the one whose turn it is, or JOB_COMMIT if none waits or may run. */
+static enum job_class next_other(const struct server_workers *w)
+{
+    unsigned others = w->queues[JOB_BODY].running + w->queues[JOB_READ].running;
+    unsigned limit = w->n_slots > 1 ? w->n_slots - 1 : 1;
+    if (others >= limit) {
+        return JOB_COMMIT;
+    }
+    enum job_class turn = w->last_other == JOB_BODY ? JOB_READ : JOB_BODY;
+    if (w->queues[turn].head != NULL) {
+        return turn;
+    }
+    return w->queues[w->last_other].head != NULL ? w->last_other : JOB_COMMIT;
+}
+
+/* The class of the job to start now; false if none can. */
+static bool choose(const struct server_workers *w, enum job_class *ret)
+{
+    if (w->running == w->n_slots) {
+        return false;
+    }
+    enum job_class other = next_other(w);
+    if (w->queues[JOB_COMMIT].head == NULL) {
+        *ret = other;
+        return other != JOB_COMMIT;
+    }
+    bool others_run = w->running > w->queues[JOB_COMMIT].running;
+    *ret = w->last == JOB_COMMIT && !others_run ? other : JOB_COMMIT;
+    return true;
+}
+
+static void on_work(uv_work_t *req)
+{
+    struct slot *slot = req->data;
+    slot->job->run(slot->job);
+}
+
+static void start_jobs(struct server_workers *w);
+
+static void on_after_work(uv_work_t *req, int status)
+{
+    struct slot *slot = req->data;
+    struct server_workers *w = slot->owner;
+    struct job *job = slot->job;
+    assert(status == 0); /* we cancel nothing */
+    (void)status;
+    slot->job = NULL;
+    w->running--;
+    w->queues[job->cls].running--;
+    start_jobs(w);
+    job->done(job);
+}
+
+static void start(struct server_workers *w, enum job_class cls)
+{
+    struct job_queue *q = &w->queues[cls];
+    struct job *job = q->head;
+    q->head = job->next;
+    if (q->head == NULL) {
+        q->tail = &q->head;
+    }
+    q->running++;
+    w->running++;
+    w->last = cls;
+    if (cls != JOB_COMMIT) {
+        w->last_other = cls;
+    }
+    struct slot *slot = w->slots;
+    while (slot->job != NULL) {
+        slot++;
+    }
+    slot->job = job;
+    int rc = uv_queue_work(w->loop, &slot->req, on_work, on_after_work);
+    assert(rc == 0); /* fails only without a work function */
+    (void)rc;
+}
+
+static void start_jobs(struct server_workers *w)
+{
+    enum job_class cls;
+    while (choose(w, &cls)) {
+        start(w, cls);
+    }
+}
+
+static void submit(struct workers *base, struct job *job)
+{
+    struct server_workers *w = container_of(base, struct server_workers, base);
+    struct job_queue *q = &w->queues[job->cls];
+    job->next = NULL;
+    *q->tail = job;
+    q->tail = &job->next;
+    start_jobs(w);
+}
+
+int server_workers_create(uv_loop_t *loop, struct server_workers **ret)
+{
+    unsigned n = pool_threads();
+    struct server_workers *w = calloc(1, sizeof *w + n * sizeof w->slots[0]);
+    if (w == NULL) {
+        return ZERR_NOMEM;
+    }
+    w->base.submit = submit;
+    w->loop = loop;
+    w->n_slots = n;
+    w->last = w->last_other = JOB_READ;
+    for (int i = 0; i < N_CLASSES; i++) {
+        w->queues[i].tail = &w->queues[i].head;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        w->slots[i].owner = w;
+        w->slots[i].req.data = &w->slots[i];
+    }
+    *ret = w;
+    return 0;
+}
+
+void server_workers_destroy(struct server_workers *w)
+{
+    if (w != NULL) {
+        assert(server_workers_idle(w));
+        free(w);
+    }
+}
+
+struct workers *server_workers_base(struct server_workers *w)
+{
+    return &w->base;
+}
+
+bool server_workers_idle(const struct server_workers *w)
+{
+    return w->running == 0; /* while none runs, none waits */
+}

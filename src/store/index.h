@@ -1,0 +1,133 @@
+/* The look-up index: where is key K, and what comes after it. An SQLite file, a cache: it can be
+ * deleted at any time and is rebuilt from the history.
+ *
+ * One connection is one `struct index`. The store opens three: one for the commit lane (writes),
+ * one for look-ups on the loop, one for listings in a worker. A connection is used by one thread at
+ * a time. WAL mode, synchronous NORMAL; memory is the page caches (2 MiB each) whatever the number
+ * of objects. SQLite's own errors become ZERR_CORRUPT (SQLITE_CORRUPT, SQLITE_NOTADB),
+ * ZERR_NO_SPACE (SQLITE_FULL), ZERR_NOMEM, ZERR_BUSY, else ZERR_IO. The only includer of sqlite3.h.
+ *
+ * Schema (typed columns, so that a person can look with the sqlite3 shell; user_version = INDEX_VERSION):
+ *   objects(key BLOB PRIMARY KEY, block, offset, size,      -- the body
+ *           frame_block, frame_offset,                      -- frame with its record; NULL: original's
+ *           body_frame_block, body_frame_offset,            -- NULL: the record's frame; block -1: no frame
+ *           md5 BLOB, mtime INTEGER, damage INTEGER, meta BLOB) WITHOUT ROWID
+ *   objects_by_place on objects(block, offset)
+ *   mark(one row: store_id, generation, n_records, seq, db_last_member, db_last_member_rev, db_length,
+ *        objects, live_bytes, name_bytes, damaged)
+ */
+#ifndef ZKV_STORE_INDEX_H
+#define ZKV_STORE_INDEX_H
+
+#include "store/format.h"
+#include "store/record.h"
+
+struct index;
+
+/* What the index has applied; never a file name. */
+struct index_mark {
+    uint8_t store_id[STORE_ID_BYTES];
+    uint64_t generation; /* of the db that the positions below belong to */
+    uint64_t n_records;  /* records applied = revision of the next one */
+    uint64_t seq;        /* of the last applied record; 0 if it had none */
+    uint64_t db_last_member, db_last_member_rev; /* a member boundary: what was flushed when noted */
+    uint64_t db_length;                          /* never more than is synced (I2) */
+};
+
+struct index_totals {
+    uint64_t objects;    /* live names, damaged ones too */
+    uint64_t live_bytes; /* of bodies that some live name has, each counted once */
+    uint64_t name_bytes; /* sum of sizes over names */
+    uint64_t damaged;    /* names with a damage mark */
+};
+
+/* What is known of one live name without reading its block. */
+struct object {
+    struct place body;
+    uint64_t size;
+    bool framed;        /* frame valid */
+    struct place frame; /* with the record */
+    bool body_framed;
+    struct place body_frame;
+    bool has_md5;
+    uint8_t md5[16];
+    int64_t mtime_ms; /* 0: unknown */
+    bool damaged;
+};
+
+enum index_open_mode {
+    INDEX_WRITER, /* creates the file and schema if absent */
+    INDEX_READER, /* must exist */
+    INDEX_TEMP,   /* path ignored: a private temporary database that vanishes on close */
+};
+
+/* ZERR_NOT_FOUND (reader), ZERR_CORRUPT (not a database, wrong schema), ZERR_UNSUPPORTED (another
+ * INDEX_VERSION), ZERR_IO, ... On CORRUPT/UNSUPPORTED the caller deletes it (index_remove) and rebuilds. */
+int index_open(const char *path, enum index_open_mode, struct index **ret, struct zerr_info *) ZKV_MUST_CHECK;
+void index_close(struct index *); /* NULL is fine; rolls back an open transaction; writer: checkpoints */
+/* Removes path, path-wal, path-shm. */
+int index_remove(const char *path) ZKV_MUST_CHECK;
+
+/* ZERR_NOT_FOUND: new, no mark yet. */
+int index_get_mark(struct index *, struct index_mark *ret) ZKV_MUST_CHECK;
+int index_get_totals(struct index *, struct index_totals *ret) ZKV_MUST_CHECK;
+
+/* ---- writing: one transaction at a time, on the writer, all between begin and commit ----
+ * After a failed call the transaction can only be rolled back: index_commit() gives that error. */
+int index_begin(struct index *) ZKV_MUST_CHECK;
+/* Applies a record to the objects table. For a PUT of unframed bodies meta is stored; `damaged`
+ * sets the mark. A record of a name clears its earlier damage mark. */
+int index_apply(struct index *, const struct record *, bool damaged) ZKV_MUST_CHECK;
+int index_set_mark(struct index *, const struct index_mark *) ZKV_MUST_CHECK;
+/* Marks (or clears) all names whose body is at `body`. Empty bodies of the original have no bytes
+ * to damage and are left alone. *ret_n (may be NULL): names changed. */
+int index_set_damage(struct index *, struct place body, bool damaged, uint64_t *ret_n) ZKV_MUST_CHECK;
+/* The same for one name, for what is wrong with its record alone. An absent name is no error. */
+int index_set_key_damage(struct index *, struct slice key, bool damaged, uint64_t *ret_n) ZKV_MUST_CHECK;
+/* MD5 computed later, for bodies of the original: all names with that body. (Of an empty body and
+ * another at the same place the MD5 itself says which is meant.) */
+int index_set_md5(struct index *, struct place body, const uint8_t md5[16]) ZKV_MUST_CHECK;
+int index_commit(struct index *) ZKV_MUST_CHECK; /* on failure the transaction is rolled back */
+void index_rollback(struct index *); /* nothing to do if none is open */
+/* Checkpoints when the WAL is above INDEX_WAL_MAX. ZERR_NO_SPACE etc. are not fatal. */
+int index_checkpoint(struct index *, bool force);
+
+/* ---- looking up ---- */
+int index_lookup(struct index *, struct slice key, struct object *ret) ZKV_MUST_CHECK; /* ZERR_NOT_FOUND */
+/* The stored metadata of an unframed object, encoded as attrs_encode() does; in the arena. Empty if none. */
+int index_lookup_meta(struct index *, struct slice key, struct arena *, struct slice *ret) ZKV_MUST_CHECK;
+
+/* One page, in byte order of names. */
+struct list_query {
+    struct slice prefix;    /* names begin with it */
+    struct slice after;     /* strict lower bound for names and common prefixes; any bytes; empty: none */
+    struct slice delimiter; /* empty: none; else names are rolled up to the first delimiter behind the prefix */
+    size_t max;             /* entries, common prefixes included; 0 gives an empty page, not truncated */
+};
+struct list_entry {
+    struct slice key; /* name or common prefix */
+    bool is_prefix;
+    uint64_t size;
+    int64_t mtime_ms;
+    bool has_md5;
+    uint8_t md5[16];
+};
+struct list_page {
+    struct arena arena; /* holds entries and keys */
+    struct list_entry *entries;
+    size_t n;
+    bool truncated; /* something comes after the last entry */
+};
+/* Damaged names are left out. A page costs what the page costs: a rolled-up prefix is skipped by
+ * seeking behind it. A common prefix <= after is not listed again. Page memory: list_page_finish(). */
+int index_list(struct index *, const struct list_query *, struct list_page *ret) ZKV_MUST_CHECK;
+void list_page_finish(struct list_page *);
+
+/* All live names in order of (body block, body offset, name), for rebase and verify. The slice is
+ * valid during the call; non-zero stops and is returned. Read in batches of some hundred, no
+ * transaction stays open in between: each() may write, and what others change meanwhile is seen or
+ * not. Only the calling connection's; long. */
+int index_each_by_place(struct index *, int (*each)(void *user, struct slice key, const struct object *),
+                        void *user) ZKV_MUST_CHECK;
+
+#endif

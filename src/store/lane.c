@@ -1,0 +1,681 @@
+/* The commit lane: what happens next, and everything on it but the rounds themselves.
+ *
+ *   IDLE -> ROUND         commits wait, or too much is unsynced (round.c)
+ *        -> INDEX_RETRY   a round is on disk and not in the index: before anything else, each tick
+ *        -> VOID          a round failed: its numbers are declared void before its answers go out
+ *        -> TIDY          rooms of uploads that were given up: cut off at the tail, VOID elsewhere
+ *        -> SEAL          a block takes no more frames and its last upload has ended
+ *        -> FLUSH         after a seal, when the batch is full, at stop
+ *        -> UPKEEP        damage marks and late MD5s into the index
+ *
+ * lane_kick() picks one, prepares it on the loop (begin), submits the lane's job (run) and its
+ * done() (finish) picks the next. It never makes a call-back itself. Rounds go first, but not
+ * twice while something else waits, so a seal is never starved.
+ *
+ * Flush order (I2): sync every block with a record of the batch (with -sync ack they are), append
+ * the member at the last good length, fdatasync. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/num.h"
+#include "store/store_priv.h"
+
+#define PUNCH_MIN PIECE_BYTES
+
+void lane_queue(struct store *st, struct commit *c)
+{
+    c->next = NULL;
+    *st->commits_tail = c;
+    st->commits_tail = &c->next;
+    st->n_commits++;
+}
+
+void lane_unqueue(struct store *st, struct commit *c)
+{
+    for (struct commit **at = &st->commits; *at != NULL; at = &(*at)->next) {
+        if (*at == c) {
+            *at = c->next;
+            if (st->commits_tail == &c->next) {
+                st->commits_tail = at;
+            }
+            st->n_commits--;
+            return;
+        }
+    }
+}
+
+/* ---- void numbers ---- */
+
+/* The VOID record is the first frame of a new block. */
+static int void_begin(struct store *st)
+{
+    struct commit *c = calloc(1, sizeof(*c));
+    struct frame_record fr = {.void_first = st->void_first, .void_last = st->void_last};
+    struct buf *scratch = &st->round.scratch;
+    buf_reset(scratch);
+    int rc = c == NULL ? ZERR_NOMEM : frame_record_encode(&fr, false, scratch);
+    struct block *b = rc == 0 ? block_create(st) : NULL;
+    if (b == NULL) {
+        free(c);
+        return rc != 0 ? rc : ZERR_NOMEM;
+    }
+    if (st->current != NULL) {
+        st->current->state = BLOCK_DRAINING;
+        block_unref(st->current);
+    }
+    st->current = b;
+    c->head = (struct frame_head){FRAME_VOID, (uint32_t)scratch->len, 0};
+    c->off = b->tail;
+    c->frame_len = frame_len(c->head.record_len, 0);
+    b->tail += c->frame_len;
+    b->committed = true;
+    frame_head_encode(&c->head, &b->header, c->off, c->head_bytes);
+    frame_join(c, block_ref(b));
+    st->lane_frame = c;
+    return 0;
+}
+
+static int void_run(struct store *st)
+{
+    struct commit *c = st->lane_frame;
+    struct vfs *vfs = st->vfs;
+    struct buf *out = &st->round.scratch;
+    struct frame_record fr = {.durable_seq = st->durable_seq, .void_first = st->void_first,
+                              .void_last = st->void_last};
+    struct vfs_file *file;
+    buf_reset(out);
+    int rc = buf_append(out, c->head_bytes, FRAME_HEAD_BYTES);
+    if (rc == 0) {
+        rc = frame_record_encode(&fr, false, out);
+    }
+    if (rc == 0) {
+        struct slice record = slice_of(out->ptr + FRAME_HEAD_BYTES, out->len - FRAME_HEAD_BYTES);
+        uint8_t crc[RECORD_CRC_BYTES];
+        le32_put(crc, frame_record_crc(c->head_bytes, record));
+        rc = buf_append(out, crc, sizeof(crc));
+    }
+    if (rc == 0) {
+        rc = buf_reserve(out, c->frame_len - out->len);
+    }
+    if (rc == 0) {
+        memset(out->ptr + out->len, 0, c->frame_len - out->len);
+        rc = block_file(c->block, &file);
+    }
+    if (rc == 0) {
+        struct iovec iov = {out->ptr, c->frame_len};
+        rc = vfs->ops->pwritev(file, &iov, 1, c->off);
+    }
+    if (rc == 0) {
+        rc = vfs->ops->datasync(file);
+    }
+    if (rc == 0) {
+        rc = vfs->ops->sync_dir(vfs);
+    }
+    return rc == 0 ? db_flush_run(st) : rc;
+}
+
+/* ---- tidy ---- */
+
+static bool wants_tidy(const struct store *st, const struct block *b)
+{
+    return b->voids != NULL && b->state != BLOCK_POISONED && !st->tidy_failed;
+}
+
+static void tidy_begin(struct store *st, struct block *b)
+{
+    st->lane_block = block_ref(b);
+    st->lane_voids = b->voids;
+    b->voids = NULL;
+    st->lane_cut = UINT64_MAX;
+    for (bool again = true; again;) {
+        again = false;
+        for (struct commit *c = st->lane_voids; c != NULL; c = c->block_next) {
+            if (c->off + c->frame_len == b->tail) {
+                b->tail = c->off;
+                st->lane_cut = b->tail;
+                again = true;
+            }
+        }
+    }
+    b->cutting = st->lane_cut != UINT64_MAX;
+}
+
+static int void_frame(struct block *b, struct vfs_file *file, const struct commit *c)
+{
+    struct frame_head head = c->head;
+    uint8_t bytes[FRAME_HEAD_BYTES];
+    head.kind = FRAME_VOID;
+    frame_head_encode(&head, &b->header, c->off, bytes);
+    struct iovec iov = {bytes, sizeof(bytes)};
+    int rc = file->vfs->ops->pwritev(file, &iov, 1, c->off);
+    if (rc == 0 && head.body_len >= PUNCH_MIN) {
+        rc = file->vfs->ops->punch(file, c->off + frame_body_off(head.record_len), head.body_len);
+        rc = rc == ZERR_UNSUPPORTED ? 0 : rc;
+    }
+    return rc;
+}
+
+static int tidy_run(struct store *st)
+{
+    struct block *b = st->lane_block;
+    struct vfs_file *file;
+    uint64_t size;
+    int rc = block_file(b, &file);
+    if (rc == 0) {
+        rc = file->vfs->ops->size(file, &size);
+    }
+    if (rc == 0 && st->lane_cut < size) {
+        rc = file->vfs->ops->truncate(file, st->lane_cut);
+    }
+    for (struct commit *c = st->lane_voids; c != NULL && rc == 0; c = c->block_next) {
+        if (c->off < st->lane_cut) {
+            rc = void_frame(b, file, c);
+        }
+    }
+    return rc;
+}
+
+static void tidy_finish(struct store *st)
+{
+    struct block *b = st->lane_block;
+    int rc = st->lane_status;
+    b->cutting = false;
+    if (rc == ZERR_NO_SPACE || rc == ZERR_NOMEM || rc == ZERR_LIMIT) {
+        st->tidy_failed = true; /* the tick tries again; what was cut is cut or will be */
+        struct commit *c = st->lane_voids;
+        while (c->block_next != NULL) {
+            c = c->block_next;
+        }
+        c->block_next = b->voids;
+        b->voids = st->lane_voids;
+    } else {
+        while (st->lane_voids != NULL) {
+            struct commit *c = st->lane_voids;
+            st->lane_voids = c->block_next;
+            commit_free(c);
+        }
+        if (rc != 0 && block_file_if_open(b) != NULL) {
+            block_settle(b, b->dirty);
+            block_poison(b, rc);
+        }
+    }
+    st->lane_voids = NULL;
+    st->lane_block = NULL;
+    block_unref(b);
+    put_resume_waiting(st);
+}
+
+/* ---- seal ---- */
+
+static bool wants_seal(const struct block *b)
+{
+    return b->state == BLOCK_DRAINING && b->n_puts == 0 && b->voids == NULL && !b->cutting;
+}
+
+static int seal_run(struct store *st)
+{
+    struct block *b = st->lane_block;
+    struct vfs *vfs = st->vfs;
+    char from[FILE_NAME_BYTES], to[FILE_NAME_BYTES];
+    block_name(from, b->number, false);
+    block_name(to, b->number, true);
+    st->lane_removed = !b->committed;
+    if (!b->committed) { /* nothing but VOID frames, or not even a file */
+        int rc = vfs->ops->unlink(vfs, from);
+        return rc == ZERR_NOT_FOUND ? 0 : rc;
+    }
+    struct vfs_file *file;
+    uint64_t size;
+    int rc = block_file(b, &file);
+    if (rc == 0) {
+        rc = vfs->ops->size(file, &size);
+    }
+    if (rc == 0 && size > b->tail) {
+        rc = vfs->ops->truncate(file, b->tail);
+    }
+    if (rc == 0) {
+        rc = vfs->ops->datasync(file);
+    }
+    if (rc == 0) {
+        rc = vfs->ops->rename(vfs, from, to);
+    }
+    if (rc == 0) {
+        rc = vfs->ops->sync_dir(vfs);
+    }
+    if (rc == 0) { /* a courtesy to the person: not every file system can, and nothing depends on it */
+        (void)vfs->ops->make_read_only(file);
+    }
+    return rc;
+}
+
+static void seal_finish(struct store *st)
+{
+    struct block *b = st->lane_block;
+    int rc = st->lane_status;
+    st->lane_block = NULL;
+    block_settle(b, b->dirty);
+    if (rc != 0) {
+        b->state = BLOCK_DRAINING;
+        block_poison(b, rc);
+        if (st->cfg.sync == STORE_SYNC_BLOCK) {
+            store_fail(st, "block %u could not be synced (%s): objects acknowledged with -sync block "
+                       "may be lost", b->number, zerr_str(rc));
+        }
+        st->stop_status = st->stop_status != 0 ? st->stop_status : rc;
+        block_unref(b);
+    } else if (st->lane_removed) {
+        block_unref(b);
+        block_forget(b);
+    } else {
+        st->stats.sealed++;
+        st->stats.disk_bytes += b->tail; /* while open it is counted by its tail */
+        st->flush_wanted = true;
+        block_set_sealed(b);
+        block_unref(b);
+    }
+}
+
+/* ---- flush ---- */
+
+int store_ensure_db(struct store *st)
+{
+    (void)pthread_mutex_lock(&st->db_mutex);
+    int rc = 0;
+    if (!st->db_exists) {
+        struct vfs *vfs = st->vfs;
+        char name[FILE_NAME_BYTES];
+        (void)snprintf(name, sizeof(name), DB_NAME_FMT, st->db_id);
+        struct db_state state = {.has_store_id = true, .generation = st->generation};
+        memcpy(state.store_id, st->store_id, STORE_ID_BYTES);
+        struct db_writer *w;
+        rc = db_writer_create(vfs, name, &state, &w);
+        if (rc == 0) {
+            rc = db_writer_finish(w, &state, &st->db_last, &st->db_end);
+        }
+        if (rc == 0) {
+            rc = vfs->ops->sync_dir(vfs);
+        }
+        if (rc == 0) {
+            rc = vfs->ops->open(vfs, name, VFS_WRITE, &st->db_file);
+        }
+        if (rc == 0) {
+            st->db_exists = true;
+        } else {
+            (void)vfs->ops->unlink(vfs, name);
+        }
+    }
+    (void)pthread_mutex_unlock(&st->db_mutex);
+    return rc;
+}
+
+/* On the loop: what the member says beside its records. */
+static int flush_begin(struct store *st)
+{
+    struct db_state *s = &st->flush_state;
+    size_t n = 0;
+    for (struct block *b = st->open_blocks; b != NULL; b = b->next) {
+        n++;
+    }
+    uint32_t *list = realloc(s->open_blocks, (n + 1) * sizeof(*list));
+    if (list == NULL) {
+        return ZERR_NOMEM;
+    }
+    s->open_blocks = list;
+    s->n_open_blocks = 0;
+    for (struct block *b = st->open_blocks; b != NULL; b = b->next) {
+        list[s->n_open_blocks++] = b->number;
+    }
+    s->next_backend_file = st->next_block;
+    s->has_store_id = true;
+    memcpy(s->store_id, st->store_id, STORE_ID_BYTES);
+    s->generation = st->generation;
+    s->last_seq = st->void_last > st->last_seq ? st->void_last : st->last_seq;
+    st->flush_records = st->n_records;
+    struct round *r = &st->round;
+    r->n_blocks = 0;
+    for (struct block *b = st->open_blocks; st->cfg.sync == STORE_SYNC_BLOCK && b != NULL; b = b->next) {
+        if (!b->committed || b->state == BLOCK_POISONED) {
+            continue;
+        }
+        if (r->n_blocks == r->cap_blocks) {
+            size_t cap = r->cap_blocks == 0 ? 8 : r->cap_blocks * 2;
+            struct round_block *p = realloc(r->blocks, cap * sizeof(*p));
+            if (p == NULL) {
+                return ZERR_NOMEM;
+            }
+            r->blocks = p;
+            r->cap_blocks = cap;
+        }
+        r->blocks[r->n_blocks++] = (struct round_block){.block = b};
+    }
+    return 0;
+}
+
+static int sync_blocks(struct store *st)
+{
+    struct round *r = &st->round;
+    for (size_t i = 0; i < r->n_blocks; i++) {
+        struct vfs_file *file;
+        int rc = block_file(r->blocks[i].block, &file);
+        if (rc == 0) {
+            rc = file->vfs->ops->datasync(file);
+        }
+        if (rc != 0) {
+            r->blocks[i].failed = true;
+            return rc;
+        }
+    }
+    return r->n_blocks > 0 ? st->vfs->ops->sync_dir(st->vfs) : 0;
+}
+
+#define COPY_BYTES (256u << 10)
+
+static int copy_file(struct vfs_file *from, struct vfs_file *to, uint64_t len)
+{
+    uint8_t *buf = malloc(COPY_BYTES);
+    int rc = buf == NULL ? ZERR_NOMEM : 0;
+    for (uint64_t at = 0; at < len && rc == 0;) {
+        size_t n = len - at < COPY_BYTES ? (size_t)(len - at) : COPY_BYTES, got;
+        rc = from->vfs->ops->pread(from, buf, n, at, &got);
+        if (rc == 0 && got < n) {
+            rc = ZERR_IO;
+        }
+        if (rc == 0) {
+            struct iovec iov = {buf, n};
+            rc = to->vfs->ops->pwritev(to, &iov, 1, at);
+        }
+        at += n;
+    }
+    free(buf);
+    return rc;
+}
+
+/* The db file cannot be trusted with appends any more: its good part and the member go into a
+ * new file with the next id and a higher generation, which replaces it. */
+static int move_to_next_id(struct store *st, struct slice *member)
+{
+    struct vfs *vfs = st->vfs;
+    char tmp[FILE_NAME_BYTES], name[FILE_NAME_BYTES], old[FILE_NAME_BYTES];
+    uint32_t id = (st->db_id + 1) % DB_IDS;
+    (void)snprintf(tmp, sizeof(tmp), "new-" DB_NAME_FMT, id);
+    (void)snprintf(name, sizeof(name), DB_NAME_FMT, id);
+    (void)snprintf(old, sizeof(old), DB_NAME_FMT, st->db_id);
+    struct vfs_file *file;
+    (void)vfs->ops->unlink(vfs, tmp);
+    int rc = vfs->ops->open(vfs, tmp, VFS_WRITE | VFS_CREATE, &file);
+    if (rc != 0) {
+        return rc;
+    }
+    st->flush_state.generation = st->generation + 1;
+    rc = copy_file(st->db_file, file, st->db_end.off);
+    if (rc == 0) {
+        rc = db_batch_member(st->batch, &st->flush_state, st->n_flushed, member);
+    }
+    if (rc == 0) {
+        struct iovec iov = {(void *)(uintptr_t)member->ptr, member->len};
+        rc = vfs->ops->pwritev(file, &iov, 1, st->db_end.off);
+    }
+    if (rc == 0) {
+        rc = vfs->ops->sync(file);
+    }
+    if (rc == 0) {
+        rc = vfs->ops->rename(vfs, tmp, name);
+    }
+    if (rc == 0) {
+        rc = vfs->ops->sync_dir(vfs);
+    }
+    if (rc != 0) {
+        vfs->ops->close(file);
+        (void)vfs->ops->unlink(vfs, tmp);
+        return rc;
+    }
+    vfs->ops->close(st->db_file);
+    st->db_file = file;
+    st->db_id = id;
+    st->generation++;
+    (void)vfs->ops->unlink(vfs, old);
+    return 0;
+}
+
+int db_flush_run(struct store *st)
+{
+    struct slice member;
+    int rc = store_ensure_db(st);
+    if (rc == 0) {
+        rc = sync_blocks(st);
+    }
+    if (rc == 0) {
+        rc = db_batch_member(st->batch, &st->flush_state, st->n_flushed, &member);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    const struct vfs_ops *ops = st->vfs->ops;
+    struct iovec iov = {(void *)(uintptr_t)member.ptr, member.len};
+    rc = ops->pwritev(st->db_file, &iov, 1, st->db_end.off);
+    bool given_up = false;
+    if (rc != 0) {
+        given_up = ops->truncate(st->db_file, st->db_end.off) != 0;
+    } else {
+        rc = ops->datasync(st->db_file);
+        given_up = rc != 0;
+    }
+    if (given_up) {
+        rc = move_to_next_id(st, &member);
+    }
+    if (rc == 0) {
+        st->db_last = (struct db_pos){st->db_end.off, st->n_flushed};
+        st->db_end = (struct db_pos){st->db_end.off + member.len, st->flush_records};
+        db_batch_reset(st->batch);
+    }
+    return rc;
+}
+
+static void flush_finish(struct store *st)
+{
+    int rc = st->lane_status;
+    struct round *r = &st->round;
+    bool lost = false;
+    for (size_t i = 0; i < r->n_blocks; i++) {
+        if (r->blocks[i].failed) {
+            lost = true;
+            block_poison(r->blocks[i].block, rc);
+        }
+    }
+    r->n_blocks = 0;
+    if (lost) {
+        store_fail(st, "a block could not be synced (%s): objects acknowledged with -sync block may "
+                   "be lost", zerr_str(rc));
+    }
+    if (rc != 0) {
+        if (!st->flush_failed) {
+            store_note(st, LOG_ERROR, "history: cannot be written (%s); writes wait, trying again",
+                       zerr_str(rc));
+        }
+        st->flush_failed = true;
+        st->flush_retry_ns = st->vfs->ops->mono_ns(st->vfs) + 1000000000u;
+        return;
+    }
+    if (st->flush_failed) {
+        store_note(st, LOG_INFO, "history: written again");
+    }
+    st->flush_failed = st->flush_wanted = false;
+    st->n_flushed = st->flush_records;
+    if (st->flush_state.last_seq > st->durable_seq) {
+        st->durable_seq = st->flush_state.last_seq;
+    }
+    st->stats.flushes++;
+}
+
+void index_fill_mark(const struct store *st, struct index_mark *m)
+{
+    memset(m, 0, sizeof(*m));
+    memcpy(m->store_id, st->store_id, STORE_ID_BYTES);
+    m->generation = st->generation;
+    m->n_records = st->n_records;
+    m->seq = st->mark_seq;
+    m->db_last_member = st->db_last.off;
+    m->db_last_member_rev = st->db_last.rev;
+    m->db_length = st->db_end.off;
+}
+
+/* ---- upkeep ---- */
+
+static int upkeep_run(struct store *st)
+{
+    int rc = index_begin(st->ix_write);
+    for (struct upkeep *u = st->lane_upkeep; u != NULL && rc == 0; u = u->next) {
+        rc = u->is_md5 ? index_set_md5(st->ix_write, u->body, u->md5)
+                       : index_set_damage(st->ix_write, u->body, true, NULL);
+    }
+    if (rc == 0) {
+        return index_commit(st->ix_write);
+    }
+    index_rollback(st->ix_write);
+    return rc;
+}
+
+static void upkeep_finish(struct store *st)
+{
+    if (st->lane_status != 0) {
+        store_note(st, LOG_WARN, "look-up index: cannot note damage or MD5 (%s), ignoring",
+                   zerr_str(st->lane_status));
+    }
+    while (st->lane_upkeep != NULL) {
+        struct upkeep *u = st->lane_upkeep;
+        st->lane_upkeep = u->next;
+        free(u);
+    }
+    store_refresh_totals(st);
+}
+
+/* ---- the lane ---- */
+
+static void lane_run(struct job *job)
+{
+    struct store *st = container_of(job, struct store, lane_job);
+    switch (st->lane) {
+    case LANE_ROUND: round_run(st); break;
+    case LANE_INDEX_RETRY: round_index_run(st); break;
+    case LANE_VOID: st->lane_status = void_run(st); break;
+    case LANE_TIDY: st->lane_status = tidy_run(st); break;
+    case LANE_SEAL: st->lane_status = seal_run(st); break;
+    case LANE_FLUSH: st->lane_status = db_flush_run(st); break;
+    case LANE_UPKEEP: st->lane_status = upkeep_run(st); break;
+    case LANE_IDLE: assert(!"the lane runs nothing"); break;
+    }
+}
+
+static void void_finish(struct store *st)
+{
+    struct commit *c = st->lane_frame;
+    int rc = st->lane_status;
+    st->lane_frame = NULL;
+    frame_leave(c);
+    free(c);
+    flush_finish(st);
+    if (rc != 0) {
+        store_fail(st, "a failed commit could not be declared void (%s)", zerr_str(rc));
+    }
+    st->last_seq = st->void_last;
+    st->void_first = st->void_last = 0;
+    round_deliver(st);
+}
+
+static void lane_done(struct job *job)
+{
+    struct store *st = container_of(job, struct store, lane_job);
+    enum lane_work work = st->lane;
+    st->lane = LANE_IDLE;
+    st->round_was_last = work == LANE_ROUND;
+    switch (work) {
+    case LANE_ROUND:
+    case LANE_INDEX_RETRY: round_finish(st); break;
+    case LANE_VOID: void_finish(st); break;
+    case LANE_TIDY: tidy_finish(st); break;
+    case LANE_SEAL: seal_finish(st); break;
+    case LANE_FLUSH: flush_finish(st); break;
+    case LANE_UPKEEP: upkeep_finish(st); break;
+    case LANE_IDLE: break;
+    }
+    lane_kick(st);
+}
+
+/* Seals and tidying: true if one was begun. */
+static enum lane_work begin_block_work(struct store *st)
+{
+    for (struct block *b = st->open_blocks; b != NULL; b = b->next) {
+        if (wants_tidy(st, b)) {
+            tidy_begin(st, b);
+            return LANE_TIDY;
+        }
+        if (wants_seal(b)) {
+            b->state = BLOCK_SEALING;
+            st->lane_block = block_ref(b);
+            return LANE_SEAL;
+        }
+    }
+    return LANE_IDLE;
+}
+
+static bool wants_flush(const struct store *st)
+{
+    if (st->flush_failed && !st->stopping) {
+        return st->vfs->ops->mono_ns(st->vfs) >= st->flush_retry_ns;
+    }
+    uint64_t n = db_batch_count(st->batch);
+    return (n > 0 && (st->flush_wanted || st->stopping)) || n >= BATCH_MAX_RECORDS ||
+           db_batch_bytes(st->batch) >= BATCH_MAX_BYTES;
+}
+
+static enum lane_work pick(struct store *st)
+{
+    if (st->void_first != 0) {
+        int rc = void_begin(st);
+        if (rc == 0) {
+            rc = flush_begin(st);
+        }
+        if (rc == 0) {
+            return LANE_VOID;
+        }
+        store_fail(st, "a failed commit could not be declared void (%s)", zerr_str(rc));
+        return LANE_IDLE;
+    }
+    if (st->index_down) {
+        return st->index_retry ? LANE_INDEX_RETRY : LANE_IDLE;
+    }
+    enum lane_work work = st->round_was_last ? begin_block_work(st) : LANE_IDLE;
+    if (work == LANE_IDLE && round_begin(st)) {
+        work = LANE_ROUND;
+    }
+    if (work == LANE_IDLE) {
+        work = begin_block_work(st);
+    }
+    if (work == LANE_IDLE && wants_flush(st) && !(st->flush_failed && st->stop_flushed)) {
+        st->stop_flushed = st->stopping;
+        work = flush_begin(st) == 0 ? LANE_FLUSH : LANE_IDLE;
+    }
+    if (work == LANE_IDLE && st->upkeep != NULL) {
+        st->lane_upkeep = st->upkeep;
+        st->upkeep = NULL;
+        work = LANE_UPKEEP;
+    }
+    return work;
+}
+
+void lane_kick(struct store *st)
+{
+    if (st->lane != LANE_IDLE || st->stopped) {
+        return;
+    }
+    st->lane = st->failed ? LANE_IDLE : pick(st);
+    st->index_retry = false;
+    if (st->lane == LANE_IDLE) {
+        store_stop_step(st);
+        return;
+    }
+    st->lane_status = 0;
+    st->lane_job = (struct job){.run = lane_run, .done = lane_done, .cls = JOB_COMMIT};
+    st->cfg.workers->submit(st->cfg.workers, &st->lane_job);
+}

@@ -1,0 +1,660 @@
+/* Commit rounds: what 200 means.
+ *
+ *   begin   (loop)    takes waiting commits in order, checks their conditions against what is
+ *                     published, hands out sequence numbers, reserves room for deletes and copies.
+ *                     A commit that depends on an earlier one of the same round (same key, and it
+ *                     is a delete or has a condition) waits for the next round.
+ *   run     (worker)  writes heads, records and what is left of the bodies, neighbours in one write;
+ *                     syncs each block that got one, and the directory if one of them is new; one
+ *                     short index transaction; the batch.
+ *   finish  (loop)    publishes and answers, in number order.
+ *
+ * What breaks half-way:
+ *   one upload's MD5 is wrong      its frame is written VOID, its number stays unused; the others go on
+ *   no space for a write           the whole round fails with NO_SPACE; its frames become VOID
+ *   a write or a sync fails        the whole round fails with IO; the block is poisoned; its numbers
+ *                                  are declared void (lane.c) before anybody is answered
+ *   the index cannot be written    the frames are on disk: nobody is answered, the lane tries again
+ *   the process dies               recovery finds the frames whose records and bodies check
+ *
+ * With -sync block the syncs are left out. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/num.h"
+#include "store/store_priv.h"
+
+#define ROUND_IOV 512
+
+/* ---- begin ---- */
+
+static struct put *put_of(struct commit *c)
+{
+    return container_of(c, struct put, c);
+}
+
+static bool shares_key(const struct commit *a, const struct commit *b)
+{
+    for (size_t i = 0; i < a->n_recs; i++) {
+        for (size_t j = 0; j < b->n_recs; j++) {
+            if (slice_eq(a->recs[i].key, b->recs[j].key)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Must wait until the earlier ones of this round are published. */
+static bool must_follow(const struct round *r, const struct commit *c)
+{
+    const struct condition *cond = &c->cond;
+    if (c->kind != COMMIT_DELETE && !cond->if_absent && !cond->if_match && !cond->if_match_any) {
+        return false;
+    }
+    if (c->n_recs > 16 && r->n_items > 0) {
+        return true; /* a large one begins its own round, so that comparing stays cheap */
+    }
+    for (const struct commit *e = r->items; e != NULL; e = e->next) {
+        if (shares_key(e, c)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int check_condition(struct store *st, const struct commit *c)
+{
+    const struct condition *cond = &c->cond;
+    if (!cond->if_absent && !cond->if_match && !cond->if_match_any) {
+        return 0;
+    }
+    struct object obj;
+    int rc = index_lookup(st->ix_read, c->recs[0].key, &obj);
+    if (rc != 0 && rc != ZERR_NOT_FOUND) {
+        return rc;
+    }
+    if (cond->if_absent) {
+        return rc == 0 ? ZERR_PRECONDITION : 0;
+    }
+    if (rc == ZERR_NOT_FOUND) {
+        return ZERR_NOT_FOUND;
+    }
+    bool match = cond->if_match_any || (obj.has_md5 && memcmp(obj.md5, cond->md5, 16) == 0);
+    return match ? 0 : ZERR_PRECONDITION;
+}
+
+/* The round's entry for a block; NULL: out of memory. */
+static struct round_block *round_block(struct round *r, struct block *b)
+{
+    for (size_t i = 0; i < r->n_blocks; i++) {
+        if (r->blocks[i].block == b) {
+            return &r->blocks[i];
+        }
+    }
+    if (r->n_blocks == r->cap_blocks) {
+        size_t cap = r->cap_blocks == 0 ? 8 : r->cap_blocks * 2;
+        struct round_block *p = realloc(r->blocks, cap * sizeof(*p));
+        if (p == NULL) {
+            return NULL;
+        }
+        r->blocks = p;
+        r->cap_blocks = cap;
+    }
+    bool ack = b->st->cfg.sync == STORE_SYNC_ACK;
+    r->blocks[r->n_blocks] = (struct round_block){
+        .block = block_ref(b), .dirty = b->dirty, .sync = ack, .sync_dir = ack && !b->dir_synced};
+    return &r->blocks[r->n_blocks++];
+}
+
+/* Takes one commit into the round: status, room, numbers, the rest of its bytes. */
+static void take(struct store *st, struct commit *c, int64_t now_ms)
+{
+    struct round *r = &st->round;
+    if (c->kind == COMMIT_PUT) {
+        struct put *p = put_of(c);
+        p->state = PUT_ROUND;
+        p->in_job = p->queue;
+        p->in_job_bytes = p->queued;
+        p->queue = NULL;
+        p->queue_tail = &p->queue;
+        p->queued = 0;
+    }
+    c->status = check_condition(st, c);
+    if (c->status == 0 && c->kind != COMMIT_PUT) {
+        c->status = change_prepare(c);
+    }
+    if (c->status != 0 || c->block == NULL) {
+        return;
+    }
+    if (round_block(r, c->block) == NULL) {
+        c->status = ZERR_NOMEM;
+        return;
+    }
+    c->touched = true;
+    for (size_t i = 0; i < c->n_recs; i++) {
+        c->recs[i].seq = r->next_seq++;
+        if (c->recs[i].mtime_ms == 0) {
+            c->recs[i].mtime_ms = now_ms;
+        }
+    }
+}
+
+/* Heads of frames that lie before one that commits now: a scan must be able to step over them. */
+static int collect_heads(struct round *r)
+{
+    r->n_heads = 0;
+    for (size_t i = 0; i < r->n_blocks; i++) {
+        struct block *b = r->blocks[i].block;
+        uint64_t last = 0;
+        for (struct commit *c = r->items; c != NULL; c = c->next) {
+            if (c->block == b && c->status == 0 && c->off > last) {
+                last = c->off;
+            }
+        }
+        for (struct commit *c = b->frames; c != NULL; c = c->block_next) {
+            bool ours = c->kind != COMMIT_PUT || put_of(c)->state == PUT_ROUND;
+            if (c->head_written || c->off >= last || (ours && c->status == 0)) {
+                continue;
+            }
+            if (r->n_heads == r->cap_heads) {
+                size_t cap = r->cap_heads == 0 ? 16 : r->cap_heads * 2;
+                struct head_write *p = realloc(r->heads, cap * sizeof(*p));
+                if (p == NULL) {
+                    return ZERR_NOMEM;
+                }
+                r->heads = p;
+                r->cap_heads = cap;
+            }
+            struct head_write *h = &r->heads[r->n_heads++];
+            h->block = b;
+            h->off = c->off;
+            memcpy(h->bytes, c->head_bytes, FRAME_HEAD_BYTES);
+            c->touched = true;
+        }
+    }
+    return 0;
+}
+
+bool round_begin(struct store *st)
+{
+    struct round *r = &st->round;
+    struct commit **tail = &r->items;
+    int64_t now_ms = st->vfs->ops->wall_ms(st->vfs);
+    r->items = NULL;
+    r->n_items = r->n_blocks = r->n_batched = 0;
+    r->sync_status = r->index_status = 0;
+    r->index_done = false;
+    r->first_seq = r->next_seq = st->next_seq;
+    r->bytes_synced = r->sync_ns = 0;
+    while (st->commits != NULL && r->n_items < ROUND_MAX && !must_follow(r, st->commits)) {
+        struct commit *c = st->commits;
+        st->commits = c->next;
+        if (st->commits == NULL) {
+            st->commits_tail = &st->commits;
+        }
+        st->n_commits--;
+        c->next = NULL;
+        *tail = c;
+        tail = &c->next;
+        r->n_items++;
+        take(st, c, now_ms);
+    }
+    st->next_seq = r->next_seq;
+    if (st->cfg.sync == STORE_SYNC_ACK && st->unsynced >= st->unsynced_max / 2) {
+        for (struct block *b = st->open_blocks; b != NULL; b = b->next) {
+            if (b->dirty > 0 && b->state != BLOCK_POISONED) {
+                (void)round_block(r, b); /* without memory the next round tries again */
+            }
+        }
+    }
+    int rc = collect_heads(r);
+    if (rc != 0) {
+        r->sync_status = rc; /* nothing is written, everybody gets it */
+    }
+    return r->n_items > 0 || r->n_blocks > 0;
+}
+
+/* ---- run ---- */
+
+struct gather { /* segments that follow each other in one file */
+    struct round *r;
+    struct vfs_file *file;
+    uint64_t off, end;
+};
+
+/* A full disk leaves the block usable; any other failure of a write does not. */
+static void write_failed(struct round *r, const struct vfs_file *file, int status)
+{
+    for (size_t i = 0; i < r->n_blocks && status != ZERR_NO_SPACE; i++) {
+        if (block_file_if_open(r->blocks[i].block) == file) {
+            r->blocks[i].failed = true;
+        }
+    }
+}
+
+static int gather_flush(struct gather *g)
+{
+    if (g->r->n_iov == 0) {
+        return 0;
+    }
+    int rc = g->file->vfs->ops->pwritev(g->file, g->r->iov, g->r->n_iov, g->off);
+    g->r->n_iov = 0;
+    if (rc != 0) {
+        write_failed(g->r, g->file, rc);
+    }
+    return rc;
+}
+
+static int gather_add(struct gather *g, struct vfs_file *file, uint64_t off, const void *ptr, size_t len)
+{
+    if (len == 0) {
+        return 0;
+    }
+    if (g->r->n_iov > 0 && (g->file != file || g->end != off || g->r->n_iov == ROUND_IOV)) {
+        int rc = gather_flush(g);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    if (g->r->n_iov == 0) {
+        g->file = file;
+        g->off = off;
+    }
+    g->r->iov[g->r->n_iov++] = (struct iovec){(void *)(uintptr_t)ptr, len};
+    g->end = off + len;
+    return 0;
+}
+
+/* Hashes what is left of an upload's body and compares. 0, ZERR_BAD_DIGEST, ZERR_NOMEM. */
+static int finish_body(struct put *p, uint64_t *ret_sums_hash)
+{
+    buf_reset(&p->sums);
+    if (p->hash == NULL && (p->hash = body_hash_create()) == NULL) {
+        return ZERR_NOMEM;
+    }
+    int rc = 0;
+    for (struct chunk *c = p->in_job; c != NULL && rc == 0; c = c->next) {
+        rc = body_hash_update(p->hash, c->data, c->len, &p->sums);
+    }
+    if (rc == 0) {
+        rc = body_hash_final(p->hash, &p->sums, p->rec.md5, ret_sums_hash);
+    }
+    p->rec.has_md5 = true;
+    if (rc == 0 && p->has_md5 && memcmp(p->md5, p->rec.md5, sizeof(p->md5)) != 0) {
+        rc = ZERR_BAD_DIGEST;
+    }
+    return rc;
+}
+
+static int write_void(struct gather *g, struct commit *c, struct vfs_file *file)
+{
+    struct frame_head head = c->head;
+    head.kind = FRAME_VOID;
+    frame_head_encode(&head, &c->block->header, c->off, c->head_bytes);
+    return gather_add(g, file, c->off, c->head_bytes, FRAME_HEAD_BYTES);
+}
+
+/* Appends record and CRC to the scratch, which has room: it must not move. */
+static int encode_record(struct store *st, struct commit *c, uint64_t sums_hash, struct slice *ret)
+{
+    struct buf *out = &st->round.scratch;
+    size_t at = out->len;
+    struct frame_record fr = {
+        .seq = c->recs[0].seq, .durable_seq = st->durable_seq, .sums_hash = sums_hash,
+        .entries = c->recs, .n_entries = c->n_recs,
+    };
+    int rc = frame_record_encode(&fr, c->kind == COMMIT_PUT, out);
+    if (rc != 0) {
+        return rc;
+    }
+    struct slice record = slice_of(out->ptr + at, out->len - at);
+    assert(record.len == c->head.record_len);
+    uint8_t crc[RECORD_CRC_BYTES];
+    le32_put(crc, frame_record_crc(c->head_bytes, record));
+    rc = buf_append(out, crc, sizeof(crc));
+    *ret = slice_of(out->ptr + at, record.len + RECORD_CRC_BYTES);
+    return rc;
+}
+
+static int write_commit(struct store *st, struct gather *g, struct commit *c)
+{
+    static const uint8_t zeros[FRAME_ALIGN];
+    struct vfs_file *file;
+    struct put *p = c->kind == COMMIT_PUT ? put_of(c) : NULL;
+    uint64_t sums_hash = 0;
+    int rc = block_file(c->block, &file);
+    if (rc != 0) {
+        return rc;
+    }
+    if (p != NULL) {
+        c->status = finish_body(p, &sums_hash);
+        if (c->status != 0) {
+            return write_void(g, c, file);
+        }
+    }
+    struct slice record;
+    rc = encode_record(st, c, sums_hash, &record);
+    if (rc == 0) {
+        rc = gather_add(g, file, c->off, c->head_bytes, FRAME_HEAD_BYTES);
+    }
+    if (rc == 0) {
+        rc = gather_add(g, file, c->off + FRAME_HEAD_BYTES, record.ptr, record.len);
+    }
+    uint64_t at = c->off + frame_body_off(c->head.record_len);
+    if (p != NULL) {
+        at += p->hashed;
+        for (struct chunk *k = p->in_job; k != NULL && rc == 0; k = k->next) {
+            rc = gather_add(g, file, at, k->data, k->len);
+            at += k->len;
+        }
+        at += p->sums_written;
+        if (rc == 0) {
+            rc = gather_add(g, file, at, p->sums.ptr, p->sums.len);
+        }
+        at += p->sums.len;
+    }
+    if (rc == 0) {
+        rc = gather_add(g, file, at, zeros, c->off + c->frame_len - at);
+    }
+    return rc;
+}
+
+static int write_all(struct store *st)
+{
+    struct round *r = &st->round;
+    struct gather g = {.r = r};
+    size_t room = 0;
+    for (struct commit *c = r->items; c != NULL; c = c->next) {
+        room += c->status == 0 && c->block != NULL ? c->head.record_len + RECORD_CRC_BYTES : 0;
+    }
+    buf_reset(&r->scratch);
+    int rc = buf_reserve(&r->scratch, room);
+    for (size_t i = 0; i < r->n_heads && rc == 0; i++) {
+        struct vfs_file *file;
+        rc = block_file(r->heads[i].block, &file);
+        if (rc == 0) {
+            rc = gather_add(&g, file, r->heads[i].off, r->heads[i].bytes, FRAME_HEAD_BYTES);
+        }
+    }
+    for (struct commit *c = r->items; c != NULL && rc == 0; c = c->next) {
+        if (c->status == 0 && c->block != NULL) {
+            rc = write_commit(st, &g, c);
+        }
+    }
+    return rc == 0 ? gather_flush(&g) : rc;
+}
+
+static int sync_all(struct store *st)
+{
+    struct round *r = &st->round;
+    struct vfs *vfs = st->vfs;
+    bool dir = false;
+    uint64_t began = vfs->ops->mono_ns(vfs);
+    for (size_t i = 0; i < r->n_blocks; i++) {
+        struct round_block *rb = &r->blocks[i];
+        if (!rb->sync) {
+            continue;
+        }
+        struct vfs_file *file;
+        int rc = block_file(rb->block, &file);
+        if (rc == 0) {
+            rc = vfs->ops->datasync(file);
+        }
+        if (rc != 0) {
+            rb->failed = true;
+            return rc;
+        }
+        r->bytes_synced += rb->dirty;
+        dir = dir || rb->sync_dir;
+    }
+    int rc = dir ? vfs->ops->sync_dir(vfs) : 0;
+    for (size_t i = 0; rc != 0 && i < r->n_blocks; i++) {
+        r->blocks[i].failed = r->blocks[i].sync_dir;
+    }
+    r->sync_ns = vfs->ops->mono_ns(vfs) - began;
+    return rc;
+}
+
+void round_run(struct store *st)
+{
+    struct round *r = &st->round;
+    if (r->sync_status == 0) {
+        r->sync_status = write_all(st);
+    }
+    if (r->sync_status == 0) {
+        r->sync_status = sync_all(st);
+    }
+    r->n_iov = 0;
+    if (r->sync_status == 0) {
+        round_index_run(st);
+    }
+}
+
+/* Also run again, alone, when it failed: it goes on where it stopped. */
+static int index_items(struct store *st)
+{
+    struct round *r = &st->round;
+    int rc = index_begin(st->ix_write);
+    if (rc != 0) {
+        return rc;
+    }
+    struct index_mark mark;
+    uint64_t n = 0;
+    index_fill_mark(st, &mark);
+    for (struct commit *c = r->items; c != NULL && rc == 0; c = c->next) {
+        for (size_t i = 0; c->status == 0 && c->block != NULL && i < c->n_recs && rc == 0; i++) {
+            rc = index_apply(st->ix_write, &c->recs[i], false);
+            mark.seq = c->recs[i].seq;
+            n++;
+        }
+    }
+    if (rc == 0) {
+        mark.n_records += n;
+        rc = index_set_mark(st->ix_write, &mark);
+    }
+    if (rc == 0) {
+        rc = index_commit(st->ix_write);
+    } else {
+        index_rollback(st->ix_write);
+    }
+    if (rc == 0) {
+        r->n_published = n;
+        r->published_seq = mark.seq;
+    }
+    return rc;
+}
+
+static int batch_items(struct store *st)
+{
+    struct round *r = &st->round;
+    size_t at = 0;
+    for (struct commit *c = r->items; c != NULL; c = c->next) {
+        for (size_t i = 0; c->status == 0 && c->block != NULL && i < c->n_recs; i++, at++) {
+            if (at < r->n_batched) {
+                continue;
+            }
+            int rc = db_batch_add(st->batch, &c->recs[i]);
+            if (rc != 0) {
+                return rc;
+            }
+            r->n_batched++;
+        }
+    }
+    return 0;
+}
+
+void round_index_run(struct store *st)
+{
+    struct round *r = &st->round;
+    bool any = false;
+    for (struct commit *c = r->items; c != NULL && !any; c = c->next) {
+        any = c->status == 0 && c->block != NULL;
+    }
+    r->index_status = 0;
+    if (!any) {
+        r->n_published = 0;
+        return;
+    }
+    if (!r->index_done) {
+        r->index_status = index_items(st);
+        r->index_done = r->index_status == 0;
+    }
+    if (r->index_status == 0) {
+        r->index_status = batch_items(st);
+    }
+    if (r->index_status == 0) {
+        int rc = index_checkpoint(st->ix_write, false);
+        (void)rc; /* a failed one is tried again after a later round */
+    }
+}
+
+/* ---- finish ---- */
+
+void block_settle(struct block *b, uint64_t bytes)
+{
+    b->dirty -= bytes;
+    b->st->unsynced -= bytes;
+}
+
+/* The disk's speed decides how much may be on its way. */
+static void adapt(struct store *st)
+{
+    struct round *r = &st->round;
+    if (r->bytes_synced < UNSYNCED_MIN || r->sync_ns == 0) {
+        return;
+    }
+    double max = (double)r->bytes_synced / ((double)r->sync_ns / 1e9) * UNSYNCED_SECONDS;
+    st->unsynced_max = max >= UNSYNCED_MAX   ? UNSYNCED_MAX
+                       : max <= UNSYNCED_MIN ? UNSYNCED_MIN
+                                             : (uint64_t)max;
+}
+
+/* The bytes that the round itself wrote (or refused) are settled, and their buffers free. */
+static void settle_items(struct store *st)
+{
+    for (struct commit *c = st->round.items; c != NULL; c = c->next) {
+        if (c->kind != COMMIT_PUT) {
+            continue;
+        }
+        struct put *p = put_of(c);
+        struct chunk *list = p->in_job;
+        st->unsynced -= p->in_job_bytes;
+        st->queued -= p->in_job_bytes;
+        p->in_job = NULL;
+        p->in_job_bytes = 0;
+        while (list != NULL) {
+            struct chunk *k = list;
+            list = k->next;
+            k->release(k);
+        }
+    }
+}
+
+/* The heads that this round wrote for uploads still going on need not be written again. */
+static void settle_heads(struct round *r)
+{
+    for (size_t i = 0; i < r->n_heads; i++) {
+        for (struct commit *c = r->heads[i].block->frames; c != NULL; c = c->block_next) {
+            if (c->off == r->heads[i].off) {
+                c->head_written = true;
+            }
+        }
+    }
+}
+
+static bool finish_blocks(struct store *st)
+{
+    struct round *r = &st->round;
+    bool poisoned = false;
+    if (r->sync_status == 0) {
+        settle_heads(r);
+        for (struct commit *c = r->items; c != NULL; c = c->next) {
+            if (c->block != NULL && c->status == 0) {
+                c->block->committed = true;
+            }
+        }
+    }
+    for (size_t i = 0; i < r->n_blocks; i++) {
+        struct round_block *rb = &r->blocks[i];
+        if (r->sync_status == 0 && rb->sync) {
+            block_settle(rb->block, rb->dirty);
+            rb->block->dir_synced = true;
+            st->stats.syncs++;
+        } else if (rb->failed) {
+            poisoned = true;
+            block_settle(rb->block, rb->block->dirty);
+            block_poison(rb->block, r->sync_status);
+        } else if (r->sync_status != 0) {
+            block_retire_broken(rb->block);
+        }
+        block_unref(rb->block);
+    }
+    r->n_blocks = 0;
+    return poisoned;
+}
+
+void round_finish(struct store *st)
+{
+    struct round *r = &st->round;
+    settle_items(st);
+    bool poisoned = finish_blocks(st);
+    if (r->sync_status != 0) {
+        for (struct commit *c = r->items; c != NULL; c = c->next) {
+            c->status = c->status == 0 ? r->sync_status : c->status;
+        }
+        if (poisoned && r->next_seq > r->first_seq) {
+            st->void_first = r->first_seq;
+            st->void_last = r->next_seq - 1;
+            return; /* the answers wait until the numbers are void on disk */
+        }
+        round_deliver(st);
+        return;
+    }
+    if (r->index_status != 0) {
+        if (!st->index_down) {
+            store_note(st, LOG_ERROR, "look-up index: cannot be written (%s); writes wait, trying again",
+                       zerr_str(r->index_status));
+            st->index_down_since_ns = st->vfs->ops->mono_ns(st->vfs);
+        }
+        st->index_down = true;
+        return;
+    }
+    if (st->index_down) {
+        store_note(st, LOG_INFO, "look-up index: written again");
+        st->index_down = false;
+    }
+    if (r->n_published > 0) {
+        st->n_records += r->n_published;
+        st->mark_seq = r->published_seq;
+    }
+    if (r->next_seq > r->first_seq) {
+        st->last_seq = r->next_seq - 1;
+        if (st->cfg.sync == STORE_SYNC_ACK) {
+            st->durable_seq = st->last_seq;
+        }
+    }
+    st->stats.rounds++;
+    adapt(st);
+    store_refresh_totals(st);
+    round_deliver(st);
+}
+
+void round_deliver(struct store *st)
+{
+    struct commit *list = st->round.items;
+    st->round.items = NULL;
+    st->round.n_items = 0;
+    while (list != NULL) {
+        struct commit *c = list;
+        list = c->next;
+        c->next = NULL;
+        if (c->kind == COMMIT_PUT) {
+            put_end_round(put_of(c));
+        } else {
+            change_end_round(c);
+        }
+    }
+    put_resume_waiting(st);
+    put_resume_stalled(st);
+}

@@ -1,0 +1,422 @@
+/* The store as its users see it: opening, stopping, statistics, look-ups and listings. What the
+ * parts do is told in store_priv.h. */
+#include "store/store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "store/store_priv.h"
+
+#define RESERVE_MAX (64u << 20)
+#define FREE_CHECK_NS 200000000u /* how old a figure of the free space may be */
+
+void store_note(struct store *st, enum log_level level, const char *fmt, ...)
+{
+    if (st->cfg.note == NULL) {
+        return;
+    }
+    char text[600];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    st->cfg.note(st->cfg.user, level, text);
+}
+
+void store_fail(struct store *st, const char *fmt, ...)
+{
+    if (st->failed) {
+        return;
+    }
+    st->failed = true;
+    char text[600];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    if (st->cfg.fatal != NULL) {
+        st->cfg.fatal(st->cfg.user, text);
+    }
+}
+
+void store_refresh_totals(struct store *st)
+{
+    struct index_totals totals;
+    if (index_get_totals(st->ix_write, &totals) == 0) {
+        st->stats.totals = totals;
+    }
+}
+
+/* ---- open ---- */
+
+static struct store *store_create(const struct store_config *cfg)
+{
+    struct store *st = calloc(1, sizeof(*st));
+    if (st == NULL) {
+        return NULL;
+    }
+    st->cfg = *cfg;
+    st->vfs = cfg->vfs;
+    (void)pthread_mutex_init(&st->db_mutex, NULL);
+    st->waiting_tail = &st->waiting;
+    st->commits_tail = &st->commits;
+    st->lists_tail = &st->lists;
+    st->unsynced_max = UNSYNCED_MAX;
+    size_t n = strlen(cfg->dir) + sizeof("/" INDEX_NAME);
+    st->dir = strdup(cfg->dir);
+    st->index_path = cfg->index_path != NULL ? strdup(cfg->index_path) : malloc(n);
+    st->round.iov = calloc(1024, sizeof(struct iovec));
+    if (st->dir == NULL || st->index_path == NULL || st->round.iov == NULL ||
+        db_batch_create(&st->batch) != 0) {
+        store_destroy(st);
+        return NULL;
+    }
+    if (cfg->index_path == NULL) {
+        (void)snprintf(st->index_path, n, "%s/" INDEX_NAME, cfg->dir);
+    }
+    if (st->cfg.block_size == 0) {
+        st->cfg.block_size = BLOCK_SIZE_DEFAULT;
+    }
+    return st;
+}
+
+int store_open(const struct store_config *cfg, struct store **ret, struct zerr_info *info)
+{
+    if (cfg->block_size != 0 && cfg->block_size < BLOCK_SIZE_MIN) {
+        return zerr_fail(info, ZERR_INVALID, 0, "a block has at least %u bytes", BLOCK_SIZE_MIN);
+    }
+    struct store *st = store_create(cfg);
+    if (st == NULL) {
+        return ZERR_NOMEM;
+    }
+    uint64_t free_bytes;
+    int rc = st->vfs->ops->free_space(st->vfs, &free_bytes, &st->fs_total);
+    if (rc != 0) {
+        (void)zerr_fail(info, rc, vfs_last_errno(), "%s: cannot tell the free space", st->dir);
+    } else {
+        uint64_t part = st->fs_total / 50;
+        st->reserve = cfg->reserve != UINT64_MAX ? cfg->reserve : part < RESERVE_MAX ? part : RESERVE_MAX;
+        char who[128];
+        (void)snprintf(who, sizeof(who), "%s, process %ld", program_invocation_short_name,
+                       (long)getpid());
+        rc = st->vfs->ops->lock(st->vfs, LOCK_NAME, who, &st->lock, info);
+    }
+    if (rc == 0) {
+        rc = recover(st, info);
+    }
+    if (rc == 0) {
+        rc = index_open(st->index_path, INDEX_READER, &st->ix_read, info);
+    }
+    if (rc == 0) {
+        rc = index_open(st->index_path, INDEX_READER, &st->ix_list, info);
+    }
+    if (rc == 0) {
+        rc = index_get_totals(st->ix_write, &st->stats.totals);
+    }
+    if (rc != 0) {
+        store_destroy(st);
+        return rc;
+    }
+    *ret = st;
+    return 0;
+}
+
+void store_destroy(struct store *st)
+{
+    if (st == NULL) {
+        return;
+    }
+    assert(st->lane == LANE_IDLE && st->n_jobs == 0 && st->n_readers == 0);
+    /* Without a stop: everything as a crash would leave it. */
+    for (struct block *b = st->open_blocks; b != NULL; b = b->next) {
+        b->voids = NULL;
+    }
+    for (unsigned i = 0; i < BLOCK_HASH; i++) {
+        for (struct block *b = st->block_hash[i]; b != NULL; b = b->hash_next) {
+            b->refs = 0;
+        }
+    }
+    while (st->commits != NULL) {
+        struct commit *c = st->commits;
+        st->commits = c->next;
+        c->block = NULL;
+        if (c->kind != COMMIT_PUT) {
+            change_free(c);
+        }
+    }
+    while (st->puts != NULL) {
+        st->puts->c.block = NULL;
+        put_free(st->puts);
+    }
+    blocks_finish(st);
+    while (st->upkeep != NULL) {
+        struct upkeep *u = st->upkeep;
+        st->upkeep = u->next;
+        free(u);
+    }
+    index_close(st->ix_list);
+    index_close(st->ix_read);
+    index_close(st->ix_write);
+    db_batch_destroy(st->batch);
+    if (st->db_file != NULL) {
+        st->vfs->ops->close(st->db_file);
+    }
+    if (st->lock != NULL) {
+        st->vfs->ops->close(st->lock);
+    }
+    db_state_finish(&st->flush_state);
+    buf_finish(&st->round.scratch);
+    free(st->round.iov);
+    free(st->round.blocks);
+    free(st->round.heads);
+    (void)pthread_mutex_destroy(&st->db_mutex);
+    free(st->dir);
+    free(st->index_path);
+    free(st);
+}
+
+/* ---- stop ---- */
+
+static void drain_current(struct store *st)
+{
+    struct block *b = st->current;
+    if (b != NULL) {
+        st->current = NULL;
+        b->state = BLOCK_DRAINING;
+        block_unref(b);
+    }
+}
+
+/* After store_fail(): nothing will commit any more. */
+static void abandon(struct store *st)
+{
+    for (struct commit *c = st->round.items; c != NULL; c = c->next) {
+        c->status = ZERR_IO;
+    }
+    round_deliver(st);
+    while (st->commits != NULL) {
+        struct commit *c = st->commits;
+        lane_unqueue(st, c);
+        c->status = ZERR_IO;
+        if (c->kind == COMMIT_PUT) {
+            put_end_round(container_of(c, struct put, c));
+        } else {
+            change_end_round(c);
+        }
+    }
+}
+
+static void stop_run(struct job *job)
+{
+    struct store *st = container_of(job, struct store, stop_job);
+    if (st->failed) {
+        return;
+    }
+    struct index_mark mark;
+    index_fill_mark(st, &mark);
+    int rc = index_begin(st->ix_write);
+    if (rc == 0) {
+        rc = index_set_mark(st->ix_write, &mark);
+        if (rc == 0) {
+            rc = index_commit(st->ix_write);
+        } else {
+            index_rollback(st->ix_write);
+        }
+    }
+    if (rc == 0) {
+        rc = index_checkpoint(st->ix_write, true);
+    }
+    (void)rc; /* the index is a cache: the next start finds out */
+}
+
+static void stop_done(struct job *job)
+{
+    struct store *st = container_of(job, struct store, stop_job);
+    if (st->stop_status == 0 && (st->failed || st->n_flushed != st->n_records)) {
+        st->stop_status = ZERR_IO;
+    }
+    st->stopped_cb(st->stopped_user, st->stop_status);
+}
+
+void store_stop_step(struct store *st)
+{
+    if (!st->stopping || st->stopped || st->lane != LANE_IDLE) {
+        return;
+    }
+    if (st->failed) {
+        abandon(st);
+    } else if (st->current != NULL) {
+        drain_current(st);
+        lane_kick(st);
+        return;
+    } else if (st->index_down) {
+        return; /* the tick tries again, or gives up */
+    }
+    if (st->n_jobs > 0 || st->commits != NULL) {
+        return;
+    }
+    st->stopped = true;
+    st->stop_job = (struct job){.run = stop_run, .done = stop_done, .cls = JOB_COMMIT};
+    st->cfg.workers->submit(st->cfg.workers, &st->stop_job);
+}
+
+void store_stop(struct store *st, void (*stopped)(void *user, int status), void *user)
+{
+    assert(!st->stopping);
+    st->stopping = true;
+    st->stopped_cb = stopped;
+    st->stopped_user = user;
+    put_abort_all(st);
+    lane_kick(st);
+    store_stop_step(st);
+}
+
+/* ---- time ---- */
+
+bool store_wants_tick(const struct store *st)
+{
+    return st->waiting != NULL || st->index_down || st->flush_failed || st->tidy_failed;
+}
+
+void store_tick(struct store *st)
+{
+    put_resume_waiting(st);
+    st->tidy_failed = false;
+    if (st->index_down) {
+        uint64_t down = st->vfs->ops->mono_ns(st->vfs) - st->index_down_since_ns;
+        if (down > (uint64_t)INDEX_RETRY_MS * 1000000) {
+            store_fail(st, "the look-up index %s cannot be written", st->index_path);
+        }
+        st->index_retry = true;
+    }
+    lane_kick(st);
+    store_stop_step(st);
+}
+
+/* ---- may a write begin? ---- */
+
+int store_may_write(struct store *st, uint64_t bytes, bool is_delete)
+{
+    if (st->stopping) {
+        return ZERR_CANCELED;
+    }
+    if (st->failed || st->index_down || st->flush_failed) {
+        return ZERR_BUSY;
+    }
+    uint64_t keep = is_delete ? st->reserve / 2 : st->reserve;
+    uint64_t want = keep + st->promised + bytes;
+    uint64_t now = st->vfs->ops->mono_ns(st->vfs);
+    /* Looked at again when the figure is old, or when it would refuse or nearly so. */
+    if (st->free_checked_ns == 0 || now - st->free_checked_ns > FREE_CHECK_NS ||
+        st->free_bytes < want + RESERVE_MAX) {
+        uint64_t total;
+        int rc = st->vfs->ops->free_space(st->vfs, &st->free_bytes, &total);
+        if (rc != 0) {
+            return rc;
+        }
+        st->free_checked_ns = now;
+    }
+    return st->free_bytes < want ? ZERR_NO_SPACE : 0;
+}
+
+/* ---- looking up and listing ---- */
+
+int store_lookup(struct store *st, struct slice key, struct object *ret)
+{
+    return index_lookup(st->ix_read, key, ret);
+}
+
+struct list_job {
+    struct list_job *next;
+    struct job job;
+    struct store *st;
+    struct list_query query;
+    struct list_page page;
+    int status;
+    void (*done)(void *, int, struct list_page *);
+    void *user;
+    uint8_t bytes[]; /* of the query */
+};
+
+static void list_start(struct store *st);
+
+static void list_run(struct job *job)
+{
+    struct list_job *l = container_of(job, struct list_job, job);
+    l->status = index_list(l->st->ix_list, &l->query, &l->page);
+}
+
+static void list_done(struct job *job)
+{
+    struct list_job *l = container_of(job, struct list_job, job);
+    struct store *st = l->st;
+    st->lists = l->next;
+    if (st->lists == NULL) {
+        st->lists_tail = &st->lists;
+    }
+    st->list_running = false;
+    st->n_jobs--;
+    list_start(st);
+    l->done(l->user, l->status, &l->page);
+    free(l);
+    store_stop_step(st);
+}
+
+/* One at a time: they share a connection. */
+static void list_start(struct store *st)
+{
+    if (st->lists == NULL || st->list_running) {
+        return;
+    }
+    st->list_running = true;
+    st->n_jobs++;
+    st->lists->job = (struct job){.run = list_run, .done = list_done, .cls = JOB_READ};
+    st->cfg.workers->submit(st->cfg.workers, &st->lists->job);
+}
+
+static uint8_t *keep(uint8_t *at, struct slice *s)
+{
+    if (s->len > 0) {
+        memcpy(at, s->ptr, s->len);
+    }
+    s->ptr = at;
+    return at + s->len;
+}
+
+int store_list(struct store *st, const struct list_query *q,
+               void (*done)(void *user, int status, struct list_page *page), void *user)
+{
+    struct list_job *l =
+        calloc(1, sizeof(*l) + q->prefix.len + q->after.len + q->delimiter.len);
+    if (l == NULL) {
+        return ZERR_NOMEM;
+    }
+    l->st = st;
+    l->query = *q;
+    uint8_t *at = keep(l->bytes, &l->query.prefix);
+    at = keep(at, &l->query.after);
+    (void)keep(at, &l->query.delimiter);
+    l->done = done;
+    l->user = user;
+    *st->lists_tail = l;
+    st->lists_tail = &l->next;
+    list_start(st);
+    return 0;
+}
+
+void store_get_stats(const struct store *st, struct store_stats *ret)
+{
+    *ret = st->stats;
+    ret->revision = st->n_records;
+    ret->block_size = st->cfg.block_size;
+    ret->unsynced = st->unsynced;
+    ret->current_block = st->current != NULL ? st->current->number : UINT32_MAX;
+    ret->current_fill = st->current != NULL ? st->current->tail : 0;
+    for (const struct block *b = st->open_blocks; b != NULL; b = b->next) {
+        ret->disk_bytes += b->tail;
+    }
+}

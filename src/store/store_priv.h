@@ -1,0 +1,285 @@
+/* The inside of struct store, for the files of this folder that make it up:
+ *
+ *   store.c    open, stop, statistics, listings, look-ups
+ *   block.c    block files and room in them
+ *   put.c      uploads: reservation, body jobs, back-pressure
+ *   change.c   deletes and copies
+ *   lane.c     what happens next on the commit lane; seal, tidy, flush, void numbers
+ *   round.c    commit rounds
+ *   reader.c   reading and damage
+ *   recover.c  start
+ *   rebuild.c  a new history from the blocks
+ *
+ * The commit lane. Everything that orders things runs here, one job at a time: commit rounds,
+ * sealing, tidying up after aborts, flushes, index upkeep. So the index's writer connection, the
+ * batch, the db file and the sequence numbers have one owner, which is the lane's job while it
+ * runs and the loop between jobs; no lock is needed for them. lane_kick() starts the next job if
+ * none runs. Body jobs and read jobs run beside the lane. */
+#ifndef ZKV_STORE_STORE_PRIV_H
+#define ZKV_STORE_STORE_PRIV_H
+
+#include "store/block.h"
+#include "store/db.h"
+#include "store/index.h"
+#include "store/store.h"
+
+#define UNSYNCED_MAX (16u << 20)       /* received and not yet synced, see put.c */
+#define UNSYNCED_MIN (1u << 20)
+#define UNSYNCED_SECONDS 4             /* ... and no more than the disk took in so long */
+#define PUT_QUEUE_MAX (512u << 10)     /* of one upload, in memory */
+#define PUT_JOB_MIN (128u << 10)       /* less waits for more, or goes with the commit round */
+#define QUEUED_MAX (8u << 20)          /* of all uploads, in memory */
+#define QUEUED_EAGER (2u << 20)        /* above it nothing waits for more */
+#define PUT_WAIT_MS 5000               /* for room, before ZERR_BUSY */
+#define ROUND_MAX 256                  /* commits in a round */
+#define BATCH_MAX_BYTES (1u << 20)     /* compressed; then a flush */
+#define BATCH_MAX_RECORDS 100000
+#define BLOCK_CACHE_MAX 64             /* sealed blocks kept open */
+#define BLOCK_HASH 256
+#define INDEX_RETRY_MS 10000           /* then the store gives up */
+#define ALLOCATE_MIN (256u << 10)      /* smaller frames are not preallocated */
+
+/* ---- what a round commits ---- */
+
+enum commit_kind { COMMIT_PUT, COMMIT_DELETE, COMMIT_COPY };
+
+struct commit {
+    struct commit *next;
+    enum commit_kind kind;
+    struct condition cond;
+    struct record *recs; /* one; several for a DELETE of many */
+    size_t n_recs;
+    int status;
+
+    /* The frame. */
+    struct block *block; /* referenced; NULL: no room yet, or nothing to write */
+    struct commit *block_next, *block_prev; /* in block->frames or block->voids */
+    uint64_t off, frame_len;
+    struct frame_head head;
+    uint8_t head_bytes[FRAME_HEAD_BYTES];
+    bool head_written;
+    bool touched; /* something of the frame may be on disk */
+};
+
+enum put_state {
+    PUT_WAITING,  /* for room; in st->waiting */
+    PUT_OPEN,     /* has room, bytes come */
+    PUT_COMPLETE, /* all bytes handed over, committing asked for; body job may still run */
+    PUT_QUEUED,   /* in st->commits */
+    PUT_ROUND,    /* in the running round */
+    PUT_VOIDING,  /* ended; its room is being made void: in block->voids, freed by the lane */
+};
+
+struct put {
+    struct commit c; /* c.recs points at rec */
+    struct record rec;
+    struct store *st;
+    struct put *next, *prev;             /* in st->puts */
+    struct put *wait_next;
+    enum put_state state;
+    const struct put_ops *ops; /* NULL: nobody listens any more */
+    void *user;
+    uint64_t wait_since_ns;
+
+    struct chunk *queue, **queue_tail; /* handed over, in no job yet */
+    uint64_t queued;                   /* bytes in it */
+    uint64_t received;                 /* bytes handed over in all */
+    bool stalled;                      /* was told not to write on */
+    bool job_running;
+    bool has_md5;
+    uint8_t md5[16]; /* expected */
+    int error;       /* a body job failed, or the block was poisoned */
+
+    /* The job's while it runs. */
+    struct job job;
+    bool job_writes_head;
+    int job_status;
+    struct chunk *in_job;
+    uint64_t in_job_bytes;
+    struct body_hash *hash;
+    struct buf sums;       /* produced by this job, not yet written */
+    uint64_t hashed;       /* body bytes hashed and written */
+    uint64_t sums_written; /* bytes of sums */
+};
+
+/* ---- lane ---- */
+
+enum lane_work { LANE_IDLE, LANE_ROUND, LANE_INDEX_RETRY, LANE_VOID, LANE_TIDY, LANE_SEAL, LANE_FLUSH, LANE_UPKEEP };
+
+struct head_write { /* the head of a frame reserved before one that commits */
+    struct block *block;
+    uint64_t off;
+    uint8_t bytes[FRAME_HEAD_BYTES];
+};
+
+struct round_block {
+    struct block *block; /* referenced */
+    uint64_t dirty;      /* of block->dirty at the beginning */
+    bool sync;
+    bool sync_dir;
+    bool failed; /* to be poisoned */
+};
+
+struct round {
+    struct commit *items;
+    size_t n_items;
+    uint64_t first_seq, next_seq; /* numbers handed out: [first_seq, next_seq) */
+    struct round_block *blocks;
+    size_t n_blocks, cap_blocks;
+    struct head_write *heads;
+    size_t n_heads, cap_heads;
+    int sync_status;  /* a write or sync failed: the whole round is void */
+    int index_status; /* frames are on disk, the index or the batch is not complete */
+    bool index_done;  /* the transaction is committed; what is missing is the batch */
+    size_t n_batched; /* records of this round in the batch */
+    uint64_t n_published; /* records of it that count */
+    uint64_t published_seq; /* of the last one */
+    uint64_t bytes_synced, sync_ns;
+    uint64_t began_ns;
+    struct buf scratch; /* records, CRCs, sums */
+    struct iovec *iov;
+    int n_iov;
+};
+
+/* Small index changes that wait for the lane: damage marks and late MD5s. */
+struct upkeep {
+    struct upkeep *next;
+    struct place body;
+    bool is_md5;
+    uint8_t md5[16];
+};
+
+struct list_job;
+
+struct store {
+    struct store_config cfg;
+    char *dir, *index_path;
+    struct vfs *vfs;
+    struct vfs_file *lock;
+    uint64_t reserve, fs_total;
+
+    /* Blocks. */
+    struct block *block_hash[BLOCK_HASH];
+    struct block *open_blocks; /* FILLING, DRAINING, SEALING, POISONED */
+    struct block *cache_head, *cache_tail;
+    unsigned n_cached;
+    struct block *current; /* referenced; NULL: none yet */
+    uint32_t next_block;
+    uint8_t store_id[STORE_ID_BYTES];
+    uint64_t session;
+
+    /* Uploads. */
+    struct put *puts;
+    struct put *waiting, **waiting_tail;
+    uint64_t unsynced, unsynced_max;
+    uint64_t queued;
+    uint64_t promised;      /* frame bytes of uploads not ended */
+    uint64_t free_bytes, free_checked_ns;
+
+    /* The lane. */
+    enum lane_work lane;
+    struct job lane_job;
+    struct commit *commits, **commits_tail; /* waiting for a round */
+    size_t n_commits;
+    struct round round;
+    struct block *lane_block; /* being tidied or sealed */
+    struct commit *lane_voids;
+    uint64_t lane_cut;   /* tidy, seal: where the file ends; UINT64_MAX: no cut */
+    struct commit *lane_frame; /* the VOID record being written */
+    struct db_state flush_state; /* of the member being flushed */
+    uint64_t flush_records;
+    int lane_status;
+    bool lane_removed;   /* seal: the block had nothing and was removed */
+    bool tidy_failed;    /* not tried again before the next tick */
+    bool round_was_last; /* fairness: a seal may go before the next round */
+    uint64_t next_seq;   /* number of the next commit */
+    uint64_t last_seq;   /* highest published or void */
+    uint64_t durable_seq;
+    uint64_t mark_seq;   /* of the last published record, for the index's mark */
+    uint64_t void_first, void_last; /* to be declared void before anything else; 0: none */
+    bool index_down;
+    bool index_retry;    /* the tick says: now */
+    uint64_t index_down_since_ns;
+    struct upkeep *upkeep;
+    struct upkeep *lane_upkeep;
+
+    /* History. The lane's while it runs. */
+    pthread_mutex_t db_mutex; /* db_exists and what the first db sets */
+    bool db_exists;
+    struct vfs_file *db_file;
+    uint32_t db_id;
+    struct db_pos db_last, db_end;
+    uint64_t generation;
+    struct db_batch *batch;
+    uint64_t n_records; /* published = revision of the next */
+    uint64_t n_flushed; /* of them in the db */
+    bool flush_failed;  /* writes get ZERR_BUSY until one succeeds */
+    bool flush_wanted;
+    bool stop_flushed;  /* at stop a failing flush is tried once */
+    uint64_t flush_retry_ns;
+
+    struct index *ix_write, *ix_read, *ix_list;
+    struct list_job *lists, **lists_tail; /* waiting; the first one runs if list_running */
+    bool list_running;
+
+    struct store_stats stats; /* disk_bytes: of sealed blocks */
+    unsigned n_readers;
+    unsigned n_jobs; /* body, read and list jobs under way */
+    bool stopping, stopped, failed;
+    int stop_status;
+    void (*stopped_cb)(void *, int);
+    void *stopped_user;
+    struct job stop_job;
+};
+
+/* store.c */
+void store_note(struct store *, enum log_level, const char *fmt, ...) ZKV_PRINTF(3, 4);
+void store_fail(struct store *, const char *fmt, ...) ZKV_PRINTF(2, 3); /* fatal(), once */
+/* Stopping and nothing is left to do: ends the stop. From lane_kick() and whatever else ends work. */
+void store_stop_step(struct store *);
+void store_refresh_totals(struct store *); /* while the lane is the caller's */
+/* Refuses new writes: ZERR_CANCELED, ZERR_BUSY, ZERR_NO_SPACE; 0 if they may go on. deletes may use
+ * half of the reserve. */
+int store_may_write(struct store *, uint64_t bytes, bool is_delete) ZKV_MUST_CHECK;
+
+/* put.c */
+/* Into block->frames, with the caller's reference to the block; counts promised room. */
+void frame_join(struct commit *, struct block *);
+void frame_leave(struct commit *);
+/* The frame will never commit: takes its room back or has the lane make it void. Leaves the block;
+ * true: the commit may be freed now, false: the lane will (commit_free()). */
+bool frame_give_up(struct commit *) ZKV_MUST_CHECK;
+void commit_free(struct commit *); /* of either kind, no longer in any block */
+void put_resume_waiting(struct store *);  /* room may have come */
+void put_resume_stalled(struct store *);
+void put_end_round(struct put *);         /* the round is done with it: c.status */
+void put_fail_block(struct block *, int status); /* every upload into it */
+void put_free(struct put *);
+void put_abort_all(struct store *);
+
+/* change.c */
+int change_prepare(struct commit *); /* on the loop, when its round begins: looks up, reserves */
+void change_end_round(struct commit *);
+void change_free(struct commit *);
+
+/* lane.c */
+void lane_kick(struct store *);
+void lane_queue(struct store *, struct commit *);
+void lane_unqueue(struct store *, struct commit *);
+int db_flush_run(struct store *) ZKV_MUST_CHECK; /* also used by recovery, on its own thread */
+void index_fill_mark(const struct store *, struct index_mark *ret);
+int store_ensure_db(struct store *) ZKV_MUST_CHECK; /* the first db of an empty directory; any thread */
+/* Bytes of a block that a sync or the block's end has settled. */
+void block_settle(struct block *, uint64_t bytes);
+
+/* round.c */
+bool round_begin(struct store *); /* false: nothing to do */
+void round_run(struct store *);
+void round_index_run(struct store *);
+void round_finish(struct store *);
+void round_deliver(struct store *); /* the answers, in number order */
+
+/* recover.c */
+int recover(struct store *, struct zerr_info *) ZKV_MUST_CHECK;
+
+#endif

@@ -1,0 +1,426 @@
+/* See tail.h. */
+#include "store/tail.h"
+
+#include <stdlib.h>
+
+#include "store/block.h"
+#include "store/scan.h"
+
+/* ---- collecting ---- */
+
+struct collect {
+    struct tail *t;
+    struct tail_block *block;
+};
+
+static int grow(void *list, size_t *cap, size_t n, size_t size)
+{
+    void **p = list;
+    if (n < *cap) {
+        return 0;
+    }
+    size_t want = *cap == 0 ? 16 : *cap * 2;
+    void *q = realloc(*p, want * size);
+    if (q == NULL) {
+        return ZERR_NOMEM;
+    }
+    *p = q;
+    *cap = want;
+    return 0;
+}
+
+static int add_loose(struct tail *t, struct place at, bool unreadable)
+{
+    int rc = grow(&t->loose, &t->cap_loose, t->n_loose, sizeof(t->loose[0]));
+    if (rc == 0) {
+        t->loose[t->n_loose++] = (struct tail_loose){at, unreadable};
+    }
+    return rc;
+}
+
+static void see_seq(struct tail *t, uint64_t seq)
+{
+    if (seq > t->max_seq) {
+        t->max_seq = seq;
+    }
+    if (SEQ_SESSION(seq) > t->max_session) {
+        t->max_session = SEQ_SESSION(seq);
+    }
+}
+
+static void keep_until(struct tail_block *b, uint64_t end)
+{
+    if (end > b->keep_end) {
+        b->keep_end = end;
+    }
+}
+
+static int add_void(struct tail *t, const struct frame_record *rec)
+{
+    int rc = grow(&t->voids, &t->cap_voids, t->n_voids, sizeof(t->voids[0]));
+    if (rc == 0) {
+        t->voids[t->n_voids++] = (struct tail_void){rec->void_first, rec->void_last};
+        see_seq(t, rec->void_last);
+    }
+    return rc;
+}
+
+static int see_record(struct collect *c, const struct scan_frame *f)
+{
+    struct tail *t = c->t;
+    if (f->rec.n_entries == 0) {
+        return add_loose(t, (struct place){c->block->file->number, f->off}, true);
+    }
+    uint64_t last = f->rec.seq + f->rec.n_entries - 1;
+    see_seq(t, last);
+    if (f->verdict == SCAN_VALID && f->rec.durable_seq > t->durable_seq) {
+        t->durable_seq = f->rec.durable_seq;
+    }
+    struct seq_row row = {
+        .seq = f->rec.seq,
+        .frame = {c->block->file->number, f->off},
+        .frame_len = f->len,
+        .n_records = (uint32_t)f->rec.n_entries,
+        .flags = f->verdict == SCAN_BAD_BODY ? SEQ_BAD_BODY : 0,
+    };
+    if (f->head.kind == FRAME_PUT) {
+        row.body = f->rec.entries[0].body;
+    }
+    bool is_new;
+    int rc = seq_table_add(t->frames, &row, &is_new);
+    if (rc == 0 && !is_new) {
+        t->damaged++;
+        keep_until(c->block, f->off + f->len);
+    }
+    return rc;
+}
+
+static int see_frame(void *user, const struct scan_frame *f)
+{
+    struct collect *c = user;
+    struct place at = {c->block->file->number, f->off};
+    switch (f->verdict) {
+    case SCAN_VALID:
+    case SCAN_BAD_BODY:
+        return see_record(c, f);
+    case SCAN_VOID:
+        if (f->rec.void_last == 0) {
+            return 0;
+        }
+        keep_until(c->block, f->off + f->len);
+        return add_void(c->t, &f->rec);
+    case SCAN_UNCOMMITTED:
+        return add_loose(c->t, at, false);
+    case SCAN_BAD_RECORD:
+        return add_loose(c->t, at, true);
+    case SCAN_GARBAGE:
+        return 0;
+    }
+    return 0;
+}
+
+static int collect_block(struct vfs *vfs, struct tail *t, const struct dir_block *file,
+                         struct zerr_info *info)
+{
+    struct vfs_file *f, *direct = NULL;
+    struct tail_block *b = &t->blocks[t->n_blocks];
+    *b = (struct tail_block){.file = file, .keep_end = BLOCK_HEADER_BYTES};
+    int rc = dir_open_block(vfs, file, false, &f);
+    if (rc == 0 && t->settle) {
+        rc = vfs->ops->datasync(f);
+        if (rc == 0 && vfs->ops->drop_cache(f) != 0) {
+            char name[FILE_NAME_BYTES];
+            block_name(name, file->number, !file->open);
+            rc = vfs->ops->open(vfs, name, VFS_READ | VFS_DIRECT, &direct);
+        }
+    }
+    if (rc != 0) {
+        return zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be read", file->number);
+    }
+    struct scan_result res = {0};
+    struct collect c = {t, b};
+    rc = scan_block(direct != NULL ? direct : f, file->number, SCAN_BODIES, see_frame, &c, &res);
+    if (direct != NULL) {
+        vfs->ops->close(direct);
+    }
+    vfs->ops->close(f);
+    if (rc == ZERR_NOT_FOUND || rc == ZERR_CORRUPT) {
+        if (file->open) {
+            t->torn++; /* died while it was created; or damaged: no frame can be read */
+        }
+        return 0;
+    }
+    if (rc != 0) {
+        return zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be read", file->number);
+    }
+    b->header = res.header;
+    b->file_len = res.file_len;
+    if (res.header.session > t->max_session) {
+        t->max_session = res.header.session;
+    }
+    t->n_blocks++;
+    return 0;
+}
+
+static struct tail_block *find_block(struct tail *t, uint32_t number)
+{
+    for (size_t i = 0; i < t->n_blocks; i++) {
+        if (t->blocks[i].file->number == number) {
+            return &t->blocks[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_dropped(const struct tail *t, const struct seq_row *row)
+{
+    return (row->flags & SEQ_BAD_BODY) != 0 && row->seq > t->last_seq && row->seq > t->durable_seq;
+}
+
+static int decide_row(void *user, const struct seq_row *row)
+{
+    struct tail *t = user;
+    struct tail_block *b = find_block(t, row->frame.block);
+    if (!is_dropped(t, row)) {
+        t->damaged += (row->flags & SEQ_BAD_BODY) != 0;
+        keep_until(b, row->frame.off + row->frame_len);
+        return 0;
+    }
+    return add_loose(t, row->frame, false);
+}
+
+int tail_collect(struct vfs *vfs, const struct dir_view *view, const struct db_state *db, bool settle,
+                 struct tail *ret, struct zerr_info *info)
+{
+    struct tail t = {.last_seq = db->last_seq, .max_seq = db->last_seq, .settle = settle,
+                     .max_session = SEQ_SESSION(db->last_seq)};
+    int rc = seq_table_create(&t.frames);
+    t.blocks = calloc(view->n_blocks + 1, sizeof(t.blocks[0]));
+    if (rc == 0 && t.blocks == NULL) {
+        rc = ZERR_NOMEM;
+    }
+    for (size_t i = 0; i < view->n_blocks && rc == 0; i++) {
+        if (dir_is_unsealed(&view->blocks[i], db)) {
+            rc = collect_block(vfs, &t, &view->blocks[i], info);
+        }
+    }
+    if (rc == 0) {
+        rc = seq_table_each(t.frames, 0, decide_row, &t);
+    }
+    for (size_t i = 0; i < t.n_loose && rc == 0; i++) {
+        const struct tail_block *b = find_block(&t, t.loose[i].at.block);
+        if (t.loose[i].unreadable && t.loose[i].at.off < b->keep_end) {
+            t.damaged++;
+        } else {
+            t.torn++;
+        }
+    }
+    if (rc != 0) {
+        tail_finish(&t);
+        return rc;
+    }
+    *ret = t;
+    return 0;
+}
+
+void tail_finish(struct tail *t)
+{
+    seq_table_destroy(t->frames);
+    free(t->blocks);
+    free(t->loose);
+    free(t->voids);
+    *t = (struct tail){0};
+}
+
+/* ---- handing out ---- */
+
+struct hand_out {
+    struct vfs *vfs;
+    struct tail *t;
+    int (*each)(void *, const struct record *, bool);
+    void *user;
+    struct vfs_file *file;
+    const struct tail_block *block; /* of file */
+    struct arena arena;
+};
+
+static bool is_void(const struct tail *t, uint64_t seq)
+{
+    for (size_t i = 0; i < t->n_voids; i++) {
+        if (seq >= t->voids[i].first && seq <= t->voids[i].last) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* May a record count? A copy's body in an unsealed block must be a frame that does. */
+static int copy_counts(struct hand_out *h, const struct record *r, bool *ret)
+{
+    struct seq_row body;
+    *ret = true;
+    if (r->op != RECORD_PUT || !r->body_framed || find_block(h->t, r->body_frame.block) == NULL) {
+        return 0;
+    }
+    int rc = seq_table_find(h->t->frames, r->body_frame, &body);
+    if (rc == ZERR_NOT_FOUND) {
+        *ret = false;
+        return 0;
+    }
+    *ret = rc == 0 && (body.flags & SEQ_BAD_BODY) == 0;
+    return rc;
+}
+
+static int hand_out_row(void *user, const struct seq_row *row)
+{
+    struct hand_out *h = user;
+    struct tail *t = h->t;
+    if (is_void(t, row->seq) || is_dropped(t, row)) {
+        return 0;
+    }
+    if (h->block == NULL || h->block->file->number != row->frame.block) {
+        if (h->file != NULL) {
+            h->vfs->ops->close(h->file);
+            h->file = NULL;
+        }
+        h->block = find_block(t, row->frame.block);
+        int rc = dir_open_block(h->vfs, h->block->file, false, &h->file);
+        if (rc != 0) {
+            h->block = NULL;
+            return rc;
+        }
+    }
+    struct scan_frame f;
+    arena_reset(&h->arena);
+    int rc = scan_one(h->file, &h->block->header, row->frame.off, 0, &h->arena, &f);
+    if (rc != 0) {
+        return rc;
+    }
+    if (f.verdict != SCAN_VALID && f.verdict != SCAN_BAD_BODY) {
+        return ZERR_CORRUPT; /* it was readable a moment ago */
+    }
+    for (size_t i = 0; i < f.rec.n_entries; i++) {
+        struct record r = f.rec.entries[i];
+        bool damaged = (row->flags & SEQ_BAD_BODY) != 0, counts = true;
+        r.seq = f.rec.seq + i;
+        if (f.head.kind == FRAME_COPY) {
+            rc = copy_counts(h, &r, &counts);
+        }
+        if (rc == 0 && !counts && r.seq <= t->durable_seq) {
+            damaged = counts = true;
+        }
+        if (rc == 0 && counts) {
+            rc = h->each(h->user, &r, damaged);
+        }
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+int tail_each(struct vfs *vfs, struct tail *t, int (*each)(void *user, const struct record *, bool damaged),
+              void *user)
+{
+    struct hand_out h = {.vfs = vfs, .t = t, .each = each, .user = user};
+    int rc = seq_table_each(t->frames, t->last_seq, hand_out_row, &h);
+    if (h.file != NULL) {
+        vfs->ops->close(h.file);
+    }
+    arena_finish(&h.arena);
+    return rc;
+}
+
+struct damaged_out {
+    struct tail *t;
+    int (*each)(void *, struct place);
+    void *user;
+};
+
+static int damaged_row(void *user, const struct seq_row *row)
+{
+    struct damaged_out *d = user;
+    bool known = row->seq <= d->t->last_seq && (row->flags & SEQ_BAD_BODY) != 0;
+    return known ? d->each(d->user, row->body) : 0;
+}
+
+int tail_each_damaged(struct tail *t, int (*each)(void *user, struct place body), void *user)
+{
+    struct damaged_out d = {t, each, user};
+    return seq_table_each(t->frames, 0, damaged_row, &d);
+}
+
+/* ---- sealing ---- */
+
+static int void_loose(struct vfs_file *f, const struct tail_block *b, uint64_t off)
+{
+    uint8_t bytes[FRAME_HEAD_BYTES];
+    struct frame_head head;
+    size_t n;
+    int rc = f->vfs->ops->pread(f, bytes, sizeof(bytes), off, &n);
+    if (rc != 0) {
+        return rc;
+    }
+    if (n < sizeof(bytes) || frame_head_decode(bytes, &b->header, off, &head) != 0) {
+        return ZERR_CORRUPT;
+    }
+    head.kind = FRAME_VOID;
+    frame_head_encode(&head, &b->header, off, bytes);
+    struct iovec iov = {bytes, sizeof(bytes)};
+    rc = f->vfs->ops->pwritev(f, &iov, 1, off);
+    if (rc == 0 && head.body_len >= PIECE_BYTES) {
+        rc = f->vfs->ops->punch(f, off + frame_body_off(head.record_len), head.body_len);
+        rc = rc == ZERR_UNSUPPORTED ? 0 : rc;
+    }
+    return rc;
+}
+
+static int seal_block(struct vfs *vfs, struct tail *t, const struct tail_block *b)
+{
+    char from[FILE_NAME_BYTES], to[FILE_NAME_BYTES];
+    block_name(from, b->file->number, false);
+    block_name(to, b->file->number, true);
+    if (b->keep_end == BLOCK_HEADER_BYTES) {
+        return vfs->ops->unlink(vfs, from);
+    }
+    struct vfs_file *f;
+    int rc = dir_open_block(vfs, b->file, true, &f);
+    if (rc != 0) {
+        return rc;
+    }
+    for (size_t i = 0; i < t->n_loose && rc == 0; i++) {
+        const struct tail_loose *l = &t->loose[i];
+        if (l->at.block == b->file->number && l->at.off < b->keep_end && !l->unreadable) {
+            rc = void_loose(f, b, l->at.off);
+        }
+    }
+    if (rc == 0 && b->file_len > b->keep_end) {
+        rc = vfs->ops->truncate(f, b->keep_end);
+    }
+    if (rc == 0) {
+        rc = vfs->ops->datasync(f);
+    }
+    if (rc == 0) {
+        rc = vfs->ops->rename(vfs, from, to);
+    }
+    if (rc == 0) {
+        (void)vfs->ops->make_read_only(f);
+    }
+    vfs->ops->close(f);
+    return rc;
+}
+
+int tail_seal(struct vfs *vfs, struct tail *t, struct zerr_info *info)
+{
+    int rc = 0;
+    for (size_t i = 0; i < t->n_blocks && rc == 0; i++) {
+        if (t->blocks[i].file->open) {
+            rc = seal_block(vfs, t, &t->blocks[i]);
+            if (rc != 0) {
+                return zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be sealed",
+                                 t->blocks[i].file->number);
+            }
+        }
+    }
+    return vfs->ops->sync_dir(vfs);
+}

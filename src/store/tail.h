@@ -1,0 +1,70 @@
+/* What only the unsealed blocks hold: the records after the db's last_seq, and what crashes left.
+ *
+ * Used by recovery (which settles the blocks on disk first and repairs them afterwards) and, reading
+ * only, by zipkvhistory and the other tools.
+ *
+ * Which frames count (DESIGN: a valid record does not prove that the body reached the disk):
+ *   valid                                    counts, unless its number was declared void
+ *   body bad, number <= some durable_seq     was acknowledged: counts, as damaged
+ *   body bad, above every durable_seq        a torn write: dropped
+ *   a copy whose body is such a dropped one  dropped
+ *   record unreadable, valid frames behind   damage, name unknown: left where it is
+ *   record unreadable or zero at the end     never committed: cut off; elsewhere zeros: VOID */
+#ifndef ZKV_STORE_TAIL_H
+#define ZKV_STORE_TAIL_H
+
+#include "store/dir.h"
+#include "store/frame.h"
+#include "store/index_seq.h"
+
+struct tail_block {
+    const struct dir_block *file;
+    struct block_header header;
+    uint64_t keep_end; /* behind the last frame that stays */
+    uint64_t file_len;
+};
+
+struct tail_loose { /* a frame that was never committed, or dropped */
+    struct place at;
+    bool unreadable; /* its record is there and does not check */
+};
+
+struct tail_void {
+    uint64_t first, last;
+};
+
+struct tail {
+    struct seq_table *frames;
+    struct tail_block *blocks; /* framed unsealed ones */
+    size_t n_blocks;
+    struct tail_loose *loose;
+    size_t n_loose, cap_loose;
+    struct tail_void *voids;
+    size_t n_voids, cap_voids;
+    uint64_t last_seq;    /* the db's */
+    uint64_t durable_seq; /* highest seen */
+    uint64_t max_seq;     /* highest number seen, void or not */
+    uint64_t max_session; /* in headers and numbers */
+    uint64_t torn, damaged;
+    bool settle;
+};
+
+/* settle: fdatasync each block and read it from the device, since the cache may hold what a failed
+ * sync lost. view must outlive the tail. */
+int tail_collect(struct vfs *, const struct dir_view *, const struct db_state *, bool settle,
+                 struct tail *ret, struct zerr_info *) ZKV_MUST_CHECK;
+void tail_finish(struct tail *);
+
+/* The records that count, in order of numbers, above last_seq. Valid during the call. */
+int tail_each(struct vfs *, struct tail *, int (*each)(void *user, const struct record *, bool damaged),
+              void *user) ZKV_MUST_CHECK;
+
+/* Bodies of records that the db has, found damaged in unsealed blocks. */
+int tail_each_damaged(struct tail *, int (*each)(void *user, struct place body), void *user) ZKV_MUST_CHECK;
+
+/* Makes the open files sealed blocks: loose frames VOID, cut behind the last frame, fdatasync,
+ * rename, read-only, directory fsync. Files with nothing to keep are removed. Can be cut off
+ * anywhere and done again. */
+int tail_seal(struct vfs *, struct tail *, struct zerr_info *) ZKV_MUST_CHECK;
+
+#endif

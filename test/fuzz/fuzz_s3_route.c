@@ -1,0 +1,61 @@
+/* Any target, any method: the route is decided, and what it decided holds.
+ *
+ * Input: one byte for the method, the rest is the target. */
+#include <stdlib.h>
+
+#include "s3/s3_headers.h"
+#include "s3/s3_route.h"
+#include "store/record.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(bool ok)
+{
+    if (!ok) {
+        abort();
+    }
+}
+
+/* The target is also taken as the value of every header that has a grammar of its own. */
+static void parse_headers(struct slice value)
+{
+    const struct object obj = {.has_md5 = true, .mtime_ms = 1};
+    const struct s3_conditions cond = {value, value, value, value};
+    struct s3_head head = {.if_match = value};
+    struct condition change;
+    uint64_t off, len;
+
+    if (s3_range_resolve(s3_range_parse(value), 1000, &off, &len) == 0) {
+        require(off <= 1000 && len <= 1000 - off);
+    }
+    (void)s3_judge(&cond, &obj);
+    (void)(s3_change_condition(&head, &change) == 0);
+}
+
+static bool is_object_op(enum s3_op_kind op)
+{
+    return op == S3_OP_GET_OBJECT || op == S3_OP_HEAD_OBJECT || op == S3_OP_PUT_OBJECT ||
+           op == S3_OP_DELETE_OBJECT;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct arena arena = {0};
+    struct s3_route r;
+    struct slice target;
+
+    if (size == 0) {
+        return 0;
+    }
+    target = slice_of(data + 1, size - 1);
+    s3_route_parse((enum http_method)(data[0] % (HTTP_METHOD_OPTIONS + 1)), target, &arena, &r);
+    require(r.op != S3_OP_ERROR || s3_error_of(r.error)->status >= 400);
+    require(is_object_op(r.op) == (r.op != S3_OP_ERROR && r.key.len > 0));
+    if (is_object_op(r.op)) {
+        require(r.key.len <= KEY_MAX_BYTES && r.bucket.len > 0);
+        require(memchr(r.key.ptr, 0, r.key.len) == NULL);
+    }
+    parse_headers(target);
+    arena_finish(&arena);
+    return 0;
+}

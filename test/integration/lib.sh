@@ -1,0 +1,167 @@
+# Sourced by the scripts of this folder: a scratch directory, a server on an ephemeral port, and
+# how a test fails. Needs bash. The programs are those of $ZKV_BIN (default: build/src).
+#
+#   new_store NAME          an empty directory below $WORK; its path is in $STORE
+#   start_server DIR OPT..  starts it, waits until it listens; sets SERVER_PID, SERVER_ADDR
+#                           (host:port), SERVER_URL (http://host:port), SERVER_BUCKET (.../bucket);
+#                           what it writes is in $SERVER_LOG
+#   run_server OPT..        for starts that must fail: its exit code in $STATUS, its words in $OUT
+#   stop_server [SIGNAL]    sends it (default INT), waits; the exit code is in $STATUS
+#   kill_server             kill -9, waits
+#   put KEY FILE, get KEY FILE, delete KEY: by curl, must succeed; http ARGS... prints the status
+#   random_file FILE BYTES  made-up content, the same for the same arguments
+#   expect_eq WHAT GOT WANTED, expect_match WHAT GOT GLOB, fail TEXT, ok TEXT
+#
+# SERVER_WRAP may hold a command to put in front of the server (valgrind, a ulimit wrapper).
+set -u
+export LC_ALL=C
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(cd "$HERE/../.." && pwd)
+ZKV_BIN=${ZKV_BIN:-$ROOT/build/src}
+ZKV_BIN=$(cd "$ZKV_BIN" && pwd) || exit 99
+SERVER=$ZKV_BIN/zipkvserver
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/zkv-test.XXXXXX") || exit 99
+SERVER_PID=
+SERVER_LOG=$WORK/server.log
+SERVER_WRAP=${SERVER_WRAP:-}
+N_STARTS=0
+
+cleanup()
+{
+    local code=$?
+    trap - EXIT
+    if [ -n "$SERVER_PID" ]; then
+        kill -9 "$SERVER_PID" 2>/dev/null
+        wait "$SERVER_PID" 2>/dev/null
+    fi
+    chmod -R u+rwX "$WORK" 2>/dev/null
+    rm -rf "$WORK"
+    exit "$code"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+
+fail()
+{
+    echo "FAILED: $*" >&2
+    if [ -s "$SERVER_LOG" ]; then
+        echo "--- the server's last words:" >&2
+        tail -n 20 "$SERVER_LOG" >&2
+    fi
+    exit 1
+}
+
+# One thing shown: scripts/test counts these.
+ok()
+{
+    echo "ok - $*"
+}
+
+expect_eq()
+{
+    [ "$2" = "$3" ] || fail "$1: got '$2', wanted '$3'"
+}
+
+expect_match()
+{
+    # shellcheck disable=SC2053 # a pattern is wanted
+    [[ $2 == $3 ]] || fail "$1: got '$2', wanted a match of '$3'"
+}
+
+new_store()
+{
+    STORE=$WORK/$1
+    mkdir -m 700 "$STORE" || fail "cannot make $STORE"
+}
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for()
+{
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.05
+    done
+}
+
+server_line()
+{
+    grep -q '^listening on ' "$SERVER_LOG" || ! kill -0 "$SERVER_PID" 2>/dev/null
+}
+
+start_server()
+{
+    local dir=$1
+    shift
+    N_STARTS=$((N_STARTS + 1))
+    SERVER_LOG=$WORK/server-$N_STARTS.log
+    : >"$SERVER_LOG"
+    # shellcheck disable=SC2086 # the wrapper is words
+    $SERVER_WRAP "$SERVER" -addr 127.0.0.1:0 -dir "$dir" "$@" </dev/null 2>"$SERVER_LOG" &
+    SERVER_PID=$!
+    wait_for "${SERVER_START_SECONDS:-60}" server_line || fail "the server does not listen"
+    SERVER_ADDR=$(sed -n 's/^listening on \([^ ,]*\).*/\1/p' "$SERVER_LOG" | head -n 1)
+    [ -n "$SERVER_ADDR" ] || fail "the server did not start"
+    SERVER_URL=http://$SERVER_ADDR
+    SERVER_BUCKET=$SERVER_URL/bucket
+}
+
+run_server()
+{
+    OUT=$(timeout 60 "$SERVER" "$@" 2>&1 </dev/null)
+    STATUS=$?
+}
+
+wait_server()
+{
+    wait "$SERVER_PID"
+    STATUS=$?
+    SERVER_PID=
+}
+
+stop_server()
+{
+    kill -s "${1:-INT}" "$SERVER_PID" || fail "the server is gone already"
+    wait_server
+}
+
+kill_server()
+{
+    kill -9 "$SERVER_PID" || fail "the server is gone already"
+    wait "$SERVER_PID" 2>/dev/null
+    SERVER_PID=
+}
+
+http()
+{
+    curl -sS -o /dev/null -w '%{http_code}' --max-time 60 "$@"
+}
+
+put()
+{
+    local code
+    code=$(http -T "$2" "$SERVER_BUCKET/$1")
+    [ "$code" = 200 ] || fail "PUT $1: status $code"
+}
+
+get()
+{
+    local code
+    code=$(curl -sS -o "$2" -w '%{http_code}' --max-time 60 "$SERVER_BUCKET/$1")
+    [ "$code" = 200 ] || fail "GET $1: status $code"
+}
+
+delete()
+{
+    local code
+    code=$(http -X DELETE "$SERVER_BUCKET/$1")
+    [ "$code" = 204 ] || fail "DELETE $1: status $code"
+}
+
+random_file()
+{
+    openssl enc -aes-128-ctr -nosalt -pass "pass:$1$2" -pbkdf2 -iter 1 -in /dev/zero 2>/dev/null |
+        head -c "$2" >"$1"
+}

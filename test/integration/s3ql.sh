@@ -1,0 +1,232 @@
+#!/usr/bin/env bash
+# s3ql.sh s3c|s3c4 COMPRESSION [server options]: real S3QL on a store, as a person uses it.
+#
+# Exercises: mkfs, mount, df, rsync of a real tree (4,000 files, 80 MB and more), flushcache, s3qlcp,
+# s3qllock, s3qlrm, a second rsync that sends no data, umount, fsck --force, s3ql_verify --data,
+# Ctrl+C, a start from the same directory, a mount from an empty cache ("another machine"), every
+# checksum; kill -9 of the server in the middle of an upload, after which S3QL carries on; and one
+# damaged object, which is EIO for its file while the mount lives.
+#
+# S3QL's programs come from scripts/debian13; what this mounts and starts ends with it.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+if [ -z "${S3QL_ROOT:-}" ]; then
+    exec "$here/../../scripts/debian13" with "${BASH_SOURCE[0]}" "$@"
+fi
+scheme=$1 compression=$2
+shift 2
+server_options=("$@")
+. "$here/lib.sh"
+
+url=
+inside=/mnt # where S3QL sees $outside
+outside=$WORK/s3ql
+seen=${S3QL_ROOT%/}$inside
+auth=$inside/authinfo2
+
+# Before lib.sh removes $WORK nothing may be mounted below it or busy in it.
+end_mounts()
+{
+    local code=$?
+    umount -l "$seen/mountpoint" "$seen" 2>/dev/null
+    return $code
+}
+trap 'end_mounts; cleanup' EXIT
+
+ok()
+{
+    echo "ok - $scheme: $* (after $SECONDS s)"
+}
+
+s3ql()
+{
+    chroot "$S3QL_ROOT" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$inside" \
+        LC_ALL=C.UTF-8 "$@"
+}
+
+# must SECONDS COMMAND...: its words are shown only if it fails.
+must()
+{
+    local seconds=$1
+    shift
+    if ! s3ql timeout "$seconds" "$@" >"$WORK/said" 2>&1 </dev/null; then
+        cat "$WORK/said" >&2
+        tail -n 20 "$outside"/.s3ql/*.log "$outside"/cache-*/*.log >&2 2>/dev/null
+        fail "$*"
+    fi
+}
+
+mount_s3ql()
+{
+    mkdir -p "$outside/cache-$1"
+    local compress=()
+    [ "$compression" = default ] || compress=(--compress "$compression")
+    must 120 mount.s3ql --authfile "$auth" --cachedir "$inside/cache-$1" --log "$inside/mount.log" \
+        --backend-options no-ssl "${compress[@]}" "$url" "$inside/mountpoint"
+}
+
+umount_s3ql()
+{
+    must 120 umount.s3ql "$inside/mountpoint"
+}
+
+# fsck with the cache of that name; anything found is a failure (its exit code is then not 0).
+fsck_s3ql()
+{
+    must 180 fsck.s3ql --force --batch --authfile "$auth" --cachedir "$inside/cache-$1" \
+        --log "$inside/fsck.log" --backend-options no-ssl "$url"
+}
+
+verify_s3ql()
+{
+    must 180 s3ql_verify --data --authfile "$auth" --cachedir "$inside/cache-$1" \
+        --log "$inside/verify.log" --backend-options no-ssl "$url"
+}
+
+flush_cache()
+{
+    must 180 s3qlctrl flushcache "$inside/mountpoint"
+}
+
+data_puts()
+{
+    "$ZKV_BIN/tools/zipkvhistory" -dir "$STORE" | awk '$2 == "put" && $3 ~ /^s3ql_data_/' | wc -l
+}
+
+store_bytes()
+{
+    du -sB1 "$STORE" | cut -f 1
+}
+
+grown_since()
+{
+    [ "$(store_bytes)" -gt "$(($1 + 4000000))" ]
+}
+
+# A part of the Debian tree, always the same, and what is odd about file systems.
+make_source()
+{
+    local src=$outside/source
+    mkdir -p "$src"
+    (cd "${S3QL_ROOT%/}/usr" && find lib/python3* share lib -xdev -type f | LC_ALL=C sort -u |
+        head -n 4200 | rsync -a --files-from=- . "$src/") || fail "cannot copy a tree"
+    mkdir "$src/odd"
+    random_file "$src/odd/incompressible" 20000000
+    : >"$src/odd/empty"
+    truncate -s 5M "$src/odd/hole"
+    echo text >"$src/odd/"$'new\nline & "quotes" \xc3\xa9'
+    ln "$src/odd/empty" "$src/odd/hard link"
+    ln -s nowhere "$src/odd/symlink"
+    chmod 000 "$src/odd/empty"
+    n_files=$(find "$src" -type f | wc -l)
+    n_bytes=$(find "$src" -type f -printf '%s\n' | awk '{n += $1} END {print n}')
+    [ "$n_files" -ge 4000 ] && [ "$n_bytes" -ge 80000000 ] || fail "$n_files files, $n_bytes bytes: too few"
+    (cd "$src" && find . -type f -print0 | sort -z | xargs -0 sha256sum >"$outside/sums")
+}
+
+same_as_source()
+{
+    (cd "$seen/mountpoint/$1" && sha256sum --quiet -c "$outside/sums") >&2 || fail "$1: checksums"
+    expect_eq "$1: differences" "$(s3ql rsync -aHn --delete --itemize-changes "$inside/source/" \
+        "$inside/mountpoint/$1/")" ""
+}
+
+mkdir -p "$outside/mountpoint"
+make_source
+mount --bind "$outside" "$seen" || fail "cannot bind $outside"
+new_store store
+start_server "$STORE" "${server_options[@]}"
+address=$SERVER_ADDR
+url=$scheme://$address/bucket
+cat >"$outside/authinfo2" <<END
+[zipkv]
+storage-url: $scheme://
+backend-login: anyone
+backend-password: anything
+fs-passphrase: secret
+END
+chmod 600 "$outside/authinfo2"
+
+mkdir "$outside/cache-first"
+printf 'secret\nsecret\n' | s3ql timeout 60 mkfs.s3ql --authfile "$auth" --cachedir "$inside/cache-first" \
+    --log none --backend-options no-ssl "$url" >"$WORK/said" 2>&1 || {
+    cat "$WORK/said" >&2
+    fail "mkfs.s3ql"
+}
+ok "mkfs.s3ql"
+
+mount_s3ql first
+expect_match "what df shows" "$(df --output=source "$seen/mountpoint" | tail -n 1)" "$url*"
+ok "mount.s3ql; df shows the storage URL"
+
+must 300 rsync -aH "$inside/source/" "$inside/mountpoint/backup/"
+flush_cache
+first_puts=$(data_puts)
+[ "$first_puts" -ge 1000 ] || fail "only $first_puts objects for $n_files files"
+ok "rsync of $n_files files, $n_bytes bytes, made $first_puts objects"
+
+must 60 s3qlcp "$inside/mountpoint/backup" "$inside/mountpoint/snapshot"
+must 60 s3qllock "$inside/mountpoint/snapshot"
+if touch "$seen/mountpoint/snapshot/new" 2>/dev/null; then
+    fail "the locked snapshot can be written"
+fi
+must 60 s3qlcp "$inside/mountpoint/backup" "$inside/mountpoint/third"
+must 60 s3qlrm "$inside/mountpoint/third"
+[ ! -e "$seen/mountpoint/third" ] || fail "s3qlrm left something"
+ok "s3qlcp, s3qllock, s3qlrm"
+
+must 300 rsync -aH "$inside/source/" "$inside/mountpoint/backup/"
+flush_cache
+expect_eq "data objects sent after a second rsync" "$(data_puts)" "$first_puts"
+ok "a second rsync sends no data request"
+
+umount_s3ql
+fsck_s3ql first
+verify_s3ql first
+ok "umount.s3ql; fsck.s3ql --force and s3ql_verify --data find nothing"
+
+stop_server INT
+expect_eq "exit code after Ctrl+C" "$STATUS" 0
+start_server "$STORE" "${server_options[@]}" -addr "$address"
+mount_s3ql second
+same_as_source backup
+same_as_source snapshot
+ok "Ctrl+C, start, mount from an empty cache: every file's checksum is equal"
+
+mkdir "$outside/late"
+for n in 1 2 3 4 5 6 7 8; do
+    random_file "$outside/late/$n" 5000000
+done
+before=$(store_bytes)
+cp -r "$outside/late" "$seen/mountpoint/late" || fail "cp into the mount"
+s3ql timeout 300 s3qlctrl flushcache "$inside/mountpoint" >"$WORK/flush" 2>&1 &
+flushing=$!
+wait_for 60 grown_since "$before" || fail "nothing is uploaded"
+kill_server
+kill -0 "$flushing" || fail "the upload was over before the kill"
+start_server "$STORE" "${server_options[@]}" -addr "$address"
+wait "$flushing" || fail "flushcache after the kill: $(cat "$WORK/flush")"
+(cd "$outside/late" && sha256sum ./*) >"$WORK/late.sums"
+(cd "$seen/mountpoint/late" && sha256sum --quiet -c "$WORK/late.sums") || fail "late: checksums"
+umount_s3ql
+fsck_s3ql second
+verify_s3ql second
+ok "kill -9 in the middle of an upload: S3QL carries on, fsck and verify find nothing"
+
+mount_s3ql second
+random_file "$seen/mountpoint/victim" 300000
+flush_cache
+victim=$("$ZKV_BIN/tools/zipkvhistory" -dir "$STORE" | awk '$2 == "put" && $3 ~ /^s3ql_data_/ {k = $3} END {print k}')
+umount_s3ql
+stop_server INT
+expect_eq "exit code after Ctrl+C" "$STATUS" 0
+python3 "$ROOT/test/support/damage.py" "$STORE" "$victim" || fail "cannot damage $victim"
+start_server "$STORE" "${server_options[@]}" -addr "$address"
+mount_s3ql third
+said=$(cat "$seen/mountpoint/victim" 2>&1 >/dev/null) && fail "the damaged file can be read"
+expect_match "reading the damaged file" "$said" "*Input/output error*"
+(cd "$seen/mountpoint/late" && sha256sum --quiet -c "$WORK/late.sums") || fail "late: checksums"
+ok "a damaged object: EIO for its file, the mount lives"
+grep -q damaged "$SERVER_LOG" || fail "the server says nothing of the damage"
+umount_s3ql
+stop_server INT
+expect_eq "exit code after Ctrl+C" "$STATUS" 0

@@ -1,0 +1,304 @@
+/* History made anew from blocks, directories of the original, and the reader for tools. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <zlib.h>
+
+#include "base/num.h"
+#include "store/dir.h"
+#include "store/rebuild.h"
+#include "support/store_fixture.h"
+#include "support/vfs_mem.h"
+
+static uint8_t BODY[1 << 20];
+
+static struct slice body_of(uint64_t seed, size_t len)
+{
+    fx_fill(BODY, len, seed);
+    return slice_of(BODY, len);
+}
+
+static int print_record(void *user, uint64_t rev, const struct record *r, bool damaged)
+{
+    struct buf *out = user;
+    (void)damaged;
+    return buf_printf(out, "%llu\t%s\t%.*s\n", (unsigned long long)rev,
+                      r->op == RECORD_PUT ? "put" : "delete", SLICE_FMT(r->key));
+}
+
+static int print_places(void *user, uint64_t rev, const struct record *r, bool damaged)
+{
+    struct buf *out = user;
+    int rc = print_record(user, rev, r, damaged);
+    if (rc != 0 || r->op == RECORD_DELETE) {
+        return rc;
+    }
+    char md5[32];
+    hex_encode(r->md5, 16, md5);
+    return buf_printf(out, " %llu %u %llu %llu %.*s %lld %zu\n", (unsigned long long)r->seq,
+                      r->body.block, (unsigned long long)r->body.off, (unsigned long long)r->size, 32,
+                      md5, (long long)r->mtime_ms, r->meta.n);
+}
+
+static void history(struct vfs *vfs, struct buf *out, bool places)
+{
+    struct history_info h;
+    struct zerr_info info = {0};
+    buf_reset(out);
+    int rc = history_each(vfs, UINT64_MAX, places ? print_places : print_record, out, &h, &info);
+    if (rc != 0) {
+        print_error("%d %s\n", rc, info.text);
+    }
+    assert_int_equal(rc, 0);
+}
+
+static void fill(struct fixture *f)
+{
+    char key[16];
+    for (unsigned i = 0; i < 40; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i % 17);
+        assert_int_equal(fx_put(f, key, body_of(i, 500 * i), 0), 0);
+        if (i % 5 == 4) {
+            (void)snprintf(key, sizeof(key), "k%u", (i - 2) % 17);
+            assert_int_equal(fx_delete(f, key), 0);
+        }
+        if (i % 7 == 6) {
+            assert_int_equal(fx_copy(f, "k1", "copy"), 0);
+        }
+    }
+}
+
+static void a_lost_db_is_made_anew_with_the_same_history(void **state)
+{
+    (void)state;
+    for (int killed = 0; killed < 2; killed++) {
+        struct fixture f;
+        struct buf before = {0}, after = {0};
+        fx_init(&f, 65536);
+        assert_int_equal(fx_open(&f), 0);
+        fill(&f);
+        if (killed) {
+            fx_kill(&f);
+        } else {
+            assert_int_equal(fx_stop(&f), 0);
+        }
+        history(f.vfs, &before, true);
+        assert_int_equal(f.vfs->ops->unlink(f.vfs, "db0000000000"), 0);
+        fx_drop_index(&f);
+        assert_int_equal(fx_open(&f), ZERR_CORRUPT);
+        assert_non_null(strstr(f.info.text, "-rebuild"));
+        struct rebuild_config cfg = {.vfs = f.vfs};
+        struct rebuild_result res;
+        assert_int_equal(rebuild_history(&cfg, &res, NULL), 0);
+        history(f.vfs, &after, true);
+        assert_true(slice_eq(buf_slice(&before), buf_slice(&after)));
+        assert_int_equal(res.records, res.from_frames);
+        assert_int_equal(fx_open(&f), 0);
+        history(f.vfs, &after, true);
+        assert_true(slice_eq(buf_slice(&before), buf_slice(&after)));
+        assert_int_equal(fx_put(&f, "new", body_of(1, 10), 0), 0);
+        assert_int_equal(fx_stop(&f), 0);
+        buf_finish(&before);
+        buf_finish(&after);
+        fx_finish(&f);
+    }
+}
+
+static void a_failed_round_stays_void_in_a_rebuilt_history(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct buf before = {0}, after = {0};
+    fx_init(&f, 65536);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "a", body_of(1, 100), 0), 0);
+    vfs_mem_fail(f.vfs, MEM_SYNC, 1, ZERR_IO, MEM_ONCE);
+    assert_int_equal(fx_put(&f, "ghost", body_of(2, 100), 0), ZERR_IO);
+    assert_int_equal(fx_put(&f, "b", body_of(3, 100), 0), 0);
+    fx_kill(&f);
+    history(f.vfs, &before, true);
+    assert_null(strstr((char *)before.ptr, "ghost"));
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_stop(&f), 0);
+    assert_int_equal(f.vfs->ops->unlink(f.vfs, "db0000000000"), 0);
+    struct rebuild_config cfg = {.vfs = f.vfs};
+    struct rebuild_result res;
+    assert_int_equal(rebuild_history(&cfg, &res, NULL), 0);
+    history(f.vfs, &after, true);
+    assert_true(slice_eq(buf_slice(&before), buf_slice(&after)));
+    buf_finish(&before);
+    buf_finish(&after);
+    fx_finish(&f);
+}
+
+static void a_member_damaged_in_the_middle_is_mended_from_the_blocks(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct buf before = {0}, after = {0};
+    fx_init(&f, 16384);
+    assert_int_equal(fx_open(&f), 0);
+    fill(&f);
+    assert_int_equal(fx_stop(&f), 0);
+    history(f.vfs, &before, true);
+    struct slice db = vfs_mem_get(f.vfs, "db0000000000");
+    vfs_mem_flip(f.vfs, "db0000000000", db.len / 2, 0x10);
+    fx_drop_index(&f);
+    assert_int_equal(fx_open(&f), 0);
+    assert_non_null(strstr(f.notes, "damaged in the middle"));
+    assert_int_equal(fx_stop(&f), 0);
+    history(f.vfs, &after, true);
+    assert_true(slice_eq(buf_slice(&before), buf_slice(&after)));
+    buf_finish(&before);
+    buf_finish(&after);
+    fx_finish(&f);
+}
+
+static const char *const GOLDEN[] = {"one-block", "many-blocks", "wrapped-db", "two-dbs"};
+
+static void load_golden(struct fixture *f, const char *name)
+{
+    char path[512];
+    (void)snprintf(path, sizeof(path), TEST_DIR "/golden/%s", name);
+    assert_true(vfs_mem_load(f->vfs, path) > 0);
+}
+
+static void read_file(const char *name, struct buf *out)
+{
+    char path[512];
+    (void)snprintf(path, sizeof(path), TEST_DIR "/golden/%s.history", name);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    assert_int_equal(buf_reserve(out, 1 << 20), 0);
+    out->len = fread(out->ptr, 1, 1 << 20, file);
+    (void)fclose(file);
+}
+
+static void directories_of_the_original_open_and_go_on(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(GOLDEN) / sizeof(GOLDEN[0]); i++) {
+        struct fixture f;
+        struct buf want = {0}, got = {0};
+        fx_init(&f, 65536);
+        load_golden(&f, GOLDEN[i]);
+        read_file(GOLDEN[i], &want);
+        const char *body = memchr(want.ptr, '\n', want.len);
+        struct slice lines = slice_of(body + 1, want.len - (size_t)((const uint8_t *)body + 1 - want.ptr));
+        history(f.vfs, &got, false);
+        assert_int_equal(got.len, lines.len);
+        assert_memory_equal(got.ptr, lines.ptr, lines.len);
+        assert_int_equal(fx_open(&f), 0);
+        assert_int_equal(fx_put(&f, "new", body_of(1, 100), 0), 0);
+        fx_kill(&f);
+        assert_int_equal(fx_open(&f), 0);
+        struct store_stats s;
+        store_get_stats(f.st, &s);
+        assert_false(s.index_rebuilt); /* known again by its mark */
+        assert_int_equal(fx_stop(&f), 0);
+        assert_int_equal(fx_open(&f), 0);
+        store_get_stats(f.st, &s);
+        assert_false(s.index_rebuilt);
+        assert_int_equal(fx_get(&f, "new", &got), 0);
+        assert_int_equal(fx_stop(&f), 0);
+        history(f.vfs, &got, false);
+        assert_true(got.len > lines.len);
+        assert_memory_equal(got.ptr, lines.ptr, lines.len);
+        /* Its part of the history comes from its db, ours from the blocks. */
+        struct rebuild_config cfg = {.vfs = f.vfs};
+        struct rebuild_result res;
+        struct buf again = {0};
+        assert_int_equal(rebuild_history(&cfg, &res, NULL), 0);
+        history(f.vfs, &again, false);
+        assert_true(slice_eq(buf_slice(&got), buf_slice(&again)));
+        buf_finish(&want);
+        buf_finish(&got);
+        buf_finish(&again);
+        fx_finish(&f);
+    }
+}
+
+/* What the original's server leaves when it writes to a directory of ours: our records without our
+ * fields, and its own behind them. */
+struct strip {
+    struct buf message;
+};
+
+static void add_varint(struct buf *out, uint64_t v)
+{
+    do {
+        uint8_t b = (uint8_t)((v & 0x7f) | (v > 0x7f ? 0x80 : 0));
+        assert_int_equal(buf_append(out, &b, 1), 0);
+        v >>= 7;
+    } while (v > 0);
+}
+
+static int strip_record(void *user, uint64_t rev, const struct record *r, bool damaged)
+{
+    struct strip *s = user;
+    struct record plain = {.op = r->op, .key = r->key, .body = r->body, .size = r->size, .meta = r->meta};
+    (void)rev, (void)damaged;
+    struct buf one = {0};
+    assert_int_equal(record_encode_history(&plain, &one), 0);
+    add_varint(&s->message, 3 << 3 | 2); /* repeated HistoryRecord history = 3 */
+    add_varint(&s->message, one.len);
+    assert_int_equal(buf_append(&s->message, one.ptr, one.len), 0);
+    buf_finish(&one);
+    return 0;
+}
+
+static void a_db_the_original_wrote_over_ours_is_refused_and_joined(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct buf before = {0}, after = {0};
+    fx_init(&f, 65536);
+    assert_int_equal(fx_open(&f), 0);
+    fill(&f);
+    assert_int_equal(fx_stop(&f), 0);
+    history(f.vfs, &before, false);
+    struct strip s = {{0}};
+    struct history_info h;
+    add_varint(&s.message, 2 << 3); /* sint32 next_backend_file = 2 */
+    add_varint(&s.message, 90 * 2);
+    assert_int_equal(history_each(f.vfs, UINT64_MAX, strip_record, &s, &h, NULL), 0);
+    uint8_t *gz = malloc(s.message.len + 1000);
+    z_stream z = {.next_in = s.message.ptr, .avail_in = (uInt)s.message.len, .next_out = gz,
+                  .avail_out = (uInt)s.message.len + 1000};
+    assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    vfs_mem_put(f.vfs, "db0000000001", slice_of(gz, z.total_out));
+    (void)deflateEnd(&z);
+    free(gz);
+    buf_finish(&s.message);
+    assert_int_equal(f.vfs->ops->unlink(f.vfs, "db0000000000"), 0);
+    fx_drop_index(&f);
+    assert_int_equal(fx_open(&f), ZERR_CORRUPT);
+    assert_non_null(strstr(f.info.text, "zipkvverify -rebuild"));
+    struct rebuild_config cfg = {.vfs = f.vfs};
+    struct rebuild_result res;
+    assert_int_equal(rebuild_history(&cfg, &res, NULL), 0);
+    history(f.vfs, &after, false);
+    assert_true(slice_eq(buf_slice(&before), buf_slice(&after)));
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_get(&f, "k16", &after), 0);
+    buf_finish(&before);
+    buf_finish(&after);
+    fx_finish(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_lost_db_is_made_anew_with_the_same_history),
+        cmocka_unit_test(a_failed_round_stays_void_in_a_rebuilt_history),
+        cmocka_unit_test(a_member_damaged_in_the_middle_is_mended_from_the_blocks),
+        cmocka_unit_test(directories_of_the_original_open_and_go_on),
+        cmocka_unit_test(a_db_the_original_wrote_over_ours_is_refused_and_joined),
+    };
+    return cmocka_run_group_tests_name("rebuild", tests, NULL, NULL);
+}

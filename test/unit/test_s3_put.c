@@ -1,0 +1,222 @@
+/* PutObject: bodies, lengths, digests, conditions, metadata. */
+#include "support/s3_toy.h"
+
+static void a_wrong_md5_stores_nothing(void **state)
+{
+    static const char *const malformed[] = {
+        "", "x", "XUFAKrxLKna5cZ2REBfFkg=", "aGVsbG8=", "5d41402abc4b2a76b9719d911017c592"};
+    struct toy t = {0};
+
+    (void)state;
+    (void)request(&t, HTTP_METHOD_PUT, "/bucket/bad", "hullo", "Content-MD5",
+                  "XUFAKrxLKna5cZ2REBfFkg==", NULL);
+    assert_error(&t, 400, "BadDigest");
+    for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++) {
+        (void)request(&t, HTTP_METHOD_PUT, "/bucket/bad", "hello", "Content-MD5", malformed[i],
+                      NULL);
+        assert_error(&t, 400, "InvalidDigest");
+        assert_true(t.refused_body);
+    }
+    assert_int_equal(request(&t, HTTP_METHOD_HEAD, "/bucket/bad", NULL, NULL), 404);
+    toy_clear(&t);
+}
+
+static void the_length_must_be_known(void **state)
+{
+    struct toy t = {0};
+
+    (void)state;
+    toy_init(&t, HTTP_METHOD_PUT, "/bucket/len");
+    t.req.chunked = true;
+    begin(&t);
+    finish(&t);
+    assert_error(&t, 411, "MissingContentLength");
+
+    toy_init(&t, HTTP_METHOD_PUT, "/bucket/len");
+    t.req.chunked = true;
+    t.body = SLICE_LIT("hello");
+    add_header(&t, "x-amz-decoded-content-length", "5");
+    begin(&t);
+    finish(&t);
+    assert_int_equal(t.status, 200);
+
+    (void)request(&t, HTTP_METHOD_PUT, "/bucket/len", NULL, "x-amz-decoded-content-length", "5x",
+                  NULL);
+    assert_error(&t, 400, "InvalidArgument");
+    toy_init(&t, HTTP_METHOD_PUT, "/bucket/len");
+    t.req.has_length = true;
+    t.req.length = BODY_MAX_BYTES + 1;
+    begin(&t);
+    finish(&t);
+    assert_error(&t, 400, "EntityTooLarge");
+    assert_true(t.refused_body);
+    toy_clear(&t);
+}
+
+static void a_body_of_another_length_stores_nothing(void **state)
+{
+    static const char *const announced[] = {"4", "6", "0"};
+    struct toy t = {0};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        toy_init(&t, HTTP_METHOD_PUT, "/bucket/short");
+        t.req.chunked = true;
+        t.body = SLICE_LIT("hello");
+        t.slice_max = 2;
+        add_header(&t, "x-amz-decoded-content-length", announced[i]);
+        begin(&t);
+        finish(&t);
+        assert_error(&t, 400, "IncompleteBody");
+    }
+    assert_int_equal(request(&t, HTTP_METHOD_HEAD, "/bucket/short", NULL, NULL), 404);
+    toy_clear(&t);
+}
+
+static void a_connection_that_breaks_during_an_upload_stores_nothing(void **state)
+{
+    static const size_t breaks[] = {0, 1, 70000, 400000, 999999};
+    struct slice body = pattern(1000000);
+    struct toy t = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(breaks) / sizeof(breaks[0]); i++) {
+        toy_init(&t, HTTP_METHOD_PUT, "/bucket/broken");
+        set_body(&t, body);
+        t.break_at = breaks[i];
+        t.slice_max = breaks[i] > 50000 ? 50000 : 1;
+        begin(&t);
+        finish(&t);
+        assert_false(t.responded);
+    }
+    assert_int_equal(request(&t, HTTP_METHOD_HEAD, "/bucket/broken", NULL, NULL), 404);
+    toy_clear(&t);
+    free((void *)(uintptr_t)body.ptr);
+}
+
+static void signed_chunks_are_refused_and_not_stored_as_they_came(void **state)
+{
+    struct toy t = {0};
+
+    (void)state;
+    (void)request(&t, HTTP_METHOD_PUT, "/bucket/s", "5;chunk-signature=0\r\nhello\r\n0\r\n\r\n",
+                  "x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+                  "x-amz-decoded-content-length", "5", NULL);
+    assert_error(&t, 501, "NotImplemented");
+    assert_true(t.refused_body);
+    toy_clear(&t);
+}
+
+static void what_would_change_the_meaning_is_refused(void **state)
+{
+    static const char *const names[] = {"x-amz-write-offset-bytes",
+                                        "x-amz-server-side-encryption-customer-algorithm",
+                                        "x-amz-server-side-encryption"};
+    struct toy t = {0};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        (void)request(&t, HTTP_METHOD_PUT, "/bucket/odd", "x", names[i], "5", NULL);
+        assert_error(&t, 501, "NotImplemented");
+    }
+    assert_int_equal(request(&t, HTTP_METHOD_PUT, "/bucket/odd", "x", "x-amz-storage-class",
+                             "STANDARD", "x-amz-acl", "private", NULL),
+                     200);
+    toy_clear(&t);
+}
+
+static void known_sub_resources_leave_the_object_alone(void **state)
+{
+    struct toy t = {0};
+
+    (void)state;
+    put_text("/bucket/k", "hello");
+    (void)request(&t, HTTP_METHOD_PUT, "/bucket/k?tagging", "<Tagging/>", NULL);
+    assert_error(&t, 501, "NotImplemented");
+    (void)request(&t, HTTP_METHOD_DELETE, "/bucket/k?tagging", NULL, NULL);
+    assert_error(&t, 501, "NotImplemented");
+    assert_int_equal(request(&t, HTTP_METHOD_GET, "/bucket/k?x-id=GetObject", NULL, NULL), 200);
+    assert_string_equal((const char *)t.got.ptr, "hello");
+    toy_clear(&t);
+}
+
+static void too_much_metadata_and_too_long_keys_are_refused(void **state)
+{
+    char *value = malloc(9000), *target = malloc(2000);
+    struct toy t = {0};
+
+    (void)state;
+    memset(value, 'v', 8999);
+    value[8999] = '\0';
+    (void)request(&t, HTTP_METHOD_PUT, "/bucket/m", "x", "x-amz-meta-a", value, NULL);
+    assert_error(&t, 400, "MetadataTooLarge");
+    memset(target, 'k', 1999);
+    memcpy(target, "/bucket/", 8);
+    target[8 + 1024] = '\0';
+    assert_int_equal(request(&t, HTTP_METHOD_PUT, target, "x", NULL), 200);
+    target[8 + 1024] = 'k';
+    target[8 + 1025] = '\0';
+    (void)request(&t, HTTP_METHOD_PUT, target, "x", NULL);
+    assert_error(&t, 400, "KeyTooLongError");
+    toy_clear(&t);
+    free(value);
+    free(target);
+}
+
+static void conditions_on_writing_hold(void **state)
+{
+    struct toy t = {0};
+
+    (void)state;
+    assert_int_equal(request(&t, HTTP_METHOD_PUT, "/bucket/c", "1", "If-None-Match", "*", NULL),
+                     200);
+    (void)request(&t, HTTP_METHOD_PUT, "/bucket/c", "2", "If-None-Match", "*", NULL);
+    assert_error(&t, 412, "PreconditionFailed");
+    (void)request(&t, HTTP_METHOD_PUT, "/bucket/absent", "2", "If-Match", "*", NULL);
+    assert_error(&t, 404, "NoSuchKey");
+    assert_int_equal(request(&t, HTTP_METHOD_PUT, "/bucket/c", "2", "If-Match",
+                             "\"c4ca4238a0b923820dcc509a6f75849b\"", NULL),
+                     200);
+    (void)request(&t, HTTP_METHOD_DELETE, "/bucket/c", NULL, "If-Match",
+                  "\"c4ca4238a0b923820dcc509a6f75849b\"", NULL);
+    assert_error(&t, 412, "PreconditionFailed");
+    (void)request(&t, HTTP_METHOD_PUT, "/bucket/c", "3", "If-None-Match", "\"x\"", NULL);
+    assert_error(&t, 501, "NotImplemented");
+    assert_int_equal(request(&t, HTTP_METHOD_GET, "/bucket/c", NULL, NULL), 200);
+    assert_string_equal((const char *)t.got.ptr, "2");
+    toy_clear(&t);
+}
+
+static void a_full_disk_is_slow_down_and_the_body_is_not_asked_for(void **state)
+{
+    struct toy t = {0};
+
+    (void)state;
+    put_text("/bucket/k", "hello");
+    close_store();
+    open_store(1ull << 60);
+    (void)request(&t, HTTP_METHOD_PUT, "/bucket/full", "x", "Expect", "100-continue", NULL);
+    assert_error(&t, 503, "SlowDown");
+    assert_header(&t, "Retry-After", "5");
+    assert_true(t.refused_body);
+    assert_int_equal(request(&t, HTTP_METHOD_GET, "/bucket/k", NULL, NULL), 200);
+    toy_clear(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(a_wrong_md5_stores_nothing),
+        T(the_length_must_be_known),
+        T(a_body_of_another_length_stores_nothing),
+        T(a_connection_that_breaks_during_an_upload_stores_nothing),
+        T(signed_chunks_are_refused_and_not_stored_as_they_came),
+        T(what_would_change_the_meaning_is_refused),
+        T(known_sub_resources_leave_the_object_alone),
+        T(too_much_metadata_and_too_long_keys_are_refused),
+        T(conditions_on_writing_hold),
+        T(a_full_disk_is_slow_down_and_the_body_is_not_asked_for),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
