@@ -625,7 +625,10 @@ static bool wants_flush(const struct store *st)
         return st->vfs->ops->mono_ns(st->vfs) >= st->flush_retry_ns;
     }
     uint64_t n = db_batch_count(st->batch);
-    return (n > 0 && (st->flush_wanted || st->stopping)) || n >= BATCH_MAX_RECORDS ||
+    if (st->stopping) { /* a seal alone too: the next start need not look at that block */
+        return n > 0 || st->flush_wanted;
+    }
+    return (n > 0 && st->flush_wanted) || n >= BATCH_MAX_RECORDS ||
            db_batch_bytes(st->batch) >= BATCH_MAX_BYTES;
 }
 
@@ -650,6 +653,9 @@ static enum lane_work pick(struct store *st)
         work = LANE_ROUND;
     }
     if (work == LANE_IDLE) {
+        if (st->stopping) {
+            store_drain_current(st);
+        }
         work = begin_block_work(st);
     }
     if (work == LANE_IDLE && wants_flush(st) && !(st->flush_failed && st->stop_flushed)) {

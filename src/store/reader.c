@@ -566,8 +566,9 @@ int reader_read(struct reader *r, uint64_t off, size_t len, struct read_piece *r
         *ret = (struct read_piece){r->whole + (r->obj.body.off - r->obj.frame.off) + off, len};
         return 0;
     }
-    size_t need = len + 2 * (size_t)PIECE_BYTES;
-    need = need < r->obj.size ? need : (size_t)r->obj.size;
+    uint64_t from = off / PIECE_BYTES * PIECE_BYTES;
+    uint64_t to = (off + len + PIECE_BYTES - 1) / PIECE_BYTES * PIECE_BYTES;
+    size_t need = (size_t)((to < r->obj.size ? to : r->obj.size) - from);
     if (s->cap < need) {
         uint8_t *p = realloc(s->buf, need);
         if (p == NULL) {

@@ -160,8 +160,13 @@ static int scan_db(struct recovery *r, struct db_pos from)
         index_rollback(st->ix_write);
         r->in_tx = 0;
     }
-    if (rc != 0 && rc != ZERR_BAD_REV && !r->lost && r->info->text[0] == '\0') {
-        *r->info = local;
+    if (rc == ZERR_CORRUPT && from.off == 0 && !r->lost) {
+        return zerr_fail(r->info, rc, 0,
+                         DB_NAME_FMT ": %s; put it back from a copy, or make it anew from the blocks "
+                         "with zipkvverify -rebuild", st->db_id, zerr_text(&local, rc));
+    }
+    if (rc != 0 && rc != ZERR_BAD_REV && rc != ZERR_CORRUPT) {
+        return zerr_fail(r->info, rc, local.sys_errno, "%s", zerr_text(&local, rc));
     }
     return rc;
 }
@@ -187,7 +192,8 @@ static int follow_db(struct recovery *r)
         r->mark_ok = r->mark.n_records == r->mark.db_last_member_rev;
         rc = scan_db(r, (struct db_pos){r->mark.db_last_member, r->mark.db_last_member_rev});
         /* The record that the mark names may be in an unsealed block only: step 4 compares it. */
-        if (rc == 0 || (rc != ZERR_BAD_REV && rc != ZERR_CORRUPT)) {
+        bool there = rc == 0 && r->sum.members > 0; /* the mark's own member is read again */
+        if (there || (rc != 0 && rc != ZERR_BAD_REV && rc != ZERR_CORRUPT)) {
             return rc;
         }
         db_summary_finish(&r->sum);

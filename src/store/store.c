@@ -181,7 +181,7 @@ void store_destroy(struct store *st)
 
 /* ---- stop ---- */
 
-static void drain_current(struct store *st)
+void store_drain_current(struct store *st)
 {
     struct block *b = st->current;
     if (b != NULL) {
@@ -249,10 +249,6 @@ void store_stop_step(struct store *st)
     }
     if (st->failed) {
         abandon(st);
-    } else if (st->current != NULL) {
-        drain_current(st);
-        lane_kick(st);
-        return;
     } else if (st->index_down) {
         return; /* the tick tries again, or gives up */
     }

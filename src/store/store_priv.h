@@ -237,6 +237,7 @@ void store_note(struct store *, enum log_level, const char *fmt, ...) ZKV_PRINTF
 void store_fail(struct store *, const char *fmt, ...) ZKV_PRINTF(2, 3); /* fatal(), once */
 /* Stopping and nothing is left to do: ends the stop. From lane_kick() and whatever else ends work. */
 void store_stop_step(struct store *);
+void store_drain_current(struct store *); /* the current block takes no more frames */
 void store_refresh_totals(struct store *); /* while the lane is the caller's */
 /* Refuses new writes: ZERR_CANCELED, ZERR_BUSY, ZERR_NO_SPACE; 0 if they may go on. deletes may use
  * half of the reserve. */

@@ -78,6 +78,11 @@ static void an_object_is_there_after_each_kind_of_end(void **state)
         assert_int_equal(s.totals.objects, sizeof(sizes) / sizeof(sizes[0]));
         assert_int_equal(s.revision, sizeof(sizes) / sizeof(sizes[0]));
         assert_int_equal(fx_stop(&f), 0);
+        uint64_t reads = vfs_mem_calls(f.vfs, MEM_READ);
+        assert_int_equal(fx_open(&f), 0);
+        reads = vfs_mem_calls(f.vfs, MEM_READ) - reads;
+        assert_true(reads < 40); /* after a clean stop no block is looked at */
+        assert_int_equal(fx_stop(&f), 0);
         fx_finish(&f);
     }
 }
