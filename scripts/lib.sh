@@ -3,9 +3,11 @@
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# To build the server and its tools. llhttp has a function of its own below.
-build_packages="gcc libc6-dev meson ninja-build pkgconf libuv1-dev nanopb libnanopb-dev
+# To build the server and its tools. llhttp is a package from Debian 13 on; for Debian 12
+# third_party/llhttp/fetch unpacks it.
+build_packages="gcc libc6-dev meson ninja-build pkgconf libuv1-dev nanopb libnanopb-dev llhttp
  protobuf-compiler zlib1g-dev libsqlite3-dev libssl-dev libxxhash-dev libexpat1-dev"
+llhttp_sources=$top/third_party/llhttp/debian/usr/share/llhttp/llhttp.c
 # To build and run the unit tests.
 unit_packages="libcmocka-dev python3"
 # For the rest of the tests.
@@ -43,23 +45,24 @@ missing_packages()
     done
 }
 
-# llhttp is a package from Debian 13 on; for Debian 12 third_party/llhttp/fetch unpacks it.
-llhttp_missing()
-{
-    [ "$(debian_version)" = 12 ] && [ ! -e "$top/third_party/llhttp/debian/usr/share/llhttp/llhttp.c" ]
-}
-
-# install_packages NAME...: shows what is missing of these and of llhttp, then installs it.
+# install_packages NAME...: shows which of these are missing, then installs them.
 install_packages()
 {
-    local missing
+    local missing unpack=
     if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-        printf 'This is no Debian; needed are what Debian calls: %s, and llhttp.\n' "$*" >&2
+        printf 'This is no Debian; needed are what Debian calls: %s\n' "$*" >&2
         return 0
     fi
-    [ "$(debian_version)" = 12 ] || set -- "$@" libllhttp-dev
+    if [[ " $* " == *" llhttp "* ]]; then
+        set -- $(printf '%s\n' "$@" | grep -vx llhttp)
+        if [ "$(debian_version)" != 12 ]; then
+            set -- "$@" libllhttp-dev
+        elif [ ! -e "$llhttp_sources" ]; then
+            unpack=yes
+        fi
+    fi
     missing=$(missing_packages "$@")
-    if [ -z "$missing" ] && ! llhttp_missing; then
+    if [ -z "$missing$unpack" ]; then
         return 0
     fi
     {
@@ -68,7 +71,7 @@ install_packages()
                 "$([ "$(id -u)" -eq 0 ] || echo ' (with sudo)')"
             printf '  %s\n' $missing
         fi
-        if llhttp_missing; then
+        if [ -n "$unpack" ]; then
             echo 'The sources of llhttp will be unpacked from package node-llhttp into third_party/llhttp/.'
         fi
     } >&2
@@ -77,7 +80,21 @@ install_packages()
         as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
             --no-install-recommends install $missing >&2 || die "apt-get install failed"
     fi
-    if llhttp_missing; then
+    if [ -n "$unpack" ]; then
         "$top/third_party/llhttp/fetch" >&2 || die "llhttp could not be unpacked"
     fi
+}
+
+# configure DIR MESON-OPTION...: sets DIR up for a build of this tree. The options count the first time
+# only. meson looks for files when it configures, so it does again when there are others.
+configure()
+{
+    local dir=$1 files
+    shift
+    files=$(cd "$top" && find src proto test third_party -name '*.[ch]' -o -name '*.proto' | sort)
+    if [ ! -e "$dir/build.ninja" ]; then
+        meson setup "$dir" "$top" --buildtype=debugoptimized "$@"
+    elif [ "$files" != "$(cat "$dir/files" 2>/dev/null)" ]; then
+        meson setup --reconfigure "$dir" "$top"
+    fi && printf '%s\n' "$files" >"$dir/files"
 }

@@ -24,10 +24,10 @@ enum http_chunked_state {
 /* Init with {0}. */
 struct http_chunked {
     enum http_chunked_state state;
-    uint64_t left;      /* of the current chunk */
-    unsigned n_digits;  /* of its size */
-    unsigned n_ext;     /* bytes of its extension */
-    unsigned n_trailer; /* bytes of trailer lines */
+    uint64_t left;               /* of the current chunk */
+    unsigned n_digits;           /* of its size */
+    unsigned n_ext;              /* bytes of its extension */
+    unsigned n_trailer;          /* bytes of trailer lines */
     bool line_begun, colon_seen; /* of the current trailer line */
 };
 

@@ -152,8 +152,8 @@ void http_conn_fail(struct http_conn *c, enum http_error e)
     buf_finish(&c->partial);
     c->mem = pool_take(c->pool);
     c->status = http_error_status(e);
-    if (c->mem == NULL || http_head_error(&c->mem->arena, e, to_head,
-                                          http_date_now(&c->pool->date), &c->reply) < 0) {
+    if (c->mem == NULL ||
+        http_head_error(&c->mem->arena, e, to_head, http_date_now(&c->pool->date), &c->reply) < 0) {
         drop_memory(c);
         set_state(c, CONN_DONE);
     }
@@ -299,7 +299,8 @@ static void begin_request(struct http_conn *c, struct slice head)
     struct arena *a = &c->mem->arena;
     struct slice copy = arena_dup(a, head);
     size_t n = c->scan.n_headers;
-    struct header_list list = {.cap = n, .headers = arena_alloc(a, (n + 1) * sizeof(*list.headers))};
+    struct header_list list = {.cap = n,
+                               .headers = arena_alloc(a, (n + 1) * sizeof(*list.headers))};
     buf_finish(&c->partial);
     if (copy.ptr == NULL || list.headers == NULL) {
         http_conn_fail(c, HTTP_ERR_NO_MEMORY);
@@ -480,10 +481,10 @@ int http_conn_respond(struct http_conn *c, const struct http_response *r, struct
     if (c->responded || (c->state != CONN_READ_BODY && c->state != CONN_HANDLE)) {
         return ZERR_INVALID;
     }
-    bool bodiless = c->req.method == HTTP_METHOD_HEAD || r->no_length || r->status == 204 ||
-                    r->status == 304;
+    bool bodiless =
+        c->req.method == HTTP_METHOD_HEAD || r->no_length || r->status == 204 || r->status == 304;
     bool keep_alive = c->keep_alive && c->body_done && !r->close && !c->close_soon;
-    enum http_connection connection = !keep_alive         ? HTTP_CONNECTION_CLOSE
+    enum http_connection connection = !keep_alive      ? HTTP_CONNECTION_CLOSE
                                       : c->scan.is_1_0 ? HTTP_CONNECTION_KEEP_ALIVE
                                                        : HTTP_CONNECTION_NONE;
     struct slice head;

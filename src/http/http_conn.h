@@ -51,7 +51,7 @@ struct http_conn {
     struct http_stream *stream;
     struct http_arena *mem; /* of the current request or reply; NULL at rest */
 
-    struct buf partial; /* a head of which not all has come; empty at rest */
+    struct buf partial;    /* a head of which not all has come; empty at rest */
     struct http_scan scan; /* of the current head */
     unsigned n_blank;      /* CR and LF before it */
 
@@ -62,8 +62,8 @@ struct http_conn {
     bool paused;
     bool responded;
     bool close_soon;
-    bool body_done;       /* nothing of the body is to come */
-    uint64_t body_left;   /* of a body with Content-Length */
+    bool body_done;     /* nothing of the body is to come */
+    uint64_t body_left; /* of a body with Content-Length */
     struct http_chunked chunked;
     uint64_t answer_left; /* of the answer's body, not yet given to respond() or send() */
     int status;           /* of the answer, for the access line */

@@ -8,13 +8,13 @@
 
 /* Requests that never reach the handler, or are taken from it. */
 enum http_error {
-    HTTP_ERR_BAD_REQUEST,       /* 400: not HTTP, or ambiguous */
-    HTTP_ERR_HEAD_TOO_LARGE,    /* 400: bytes or number of headers */
+    HTTP_ERR_BAD_REQUEST,        /* 400: not HTTP, or ambiguous */
+    HTTP_ERR_HEAD_TOO_LARGE,     /* 400: bytes or number of headers */
     HTTP_ERR_METHOD_NOT_ALLOWED, /* 405: CONNECT */
-    HTTP_ERR_TIMEOUT,           /* 408: head or body did not come */
-    HTTP_ERR_NOT_IMPLEMENTED,   /* 501: a method that S3 does not have */
-    HTTP_ERR_NO_MEMORY,         /* 503 */
-    HTTP_ERR_VERSION,           /* 505: neither HTTP/1.0 nor 1.1 */
+    HTTP_ERR_TIMEOUT,            /* 408: head or body did not come */
+    HTTP_ERR_NOT_IMPLEMENTED,    /* 501: a method that S3 does not have */
+    HTTP_ERR_NO_MEMORY,          /* 503 */
+    HTTP_ERR_VERSION,            /* 505: neither HTTP/1.0 nor 1.1 */
 };
 
 /* The Date header's text, made once a second. Init with {0}. */

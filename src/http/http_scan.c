@@ -116,8 +116,7 @@ enum http_scan_result http_scan_next(struct http_scan *s, struct slice view)
         return refuse(s, HTTP_ERR_BAD_REQUEST);
     }
     const uint8_t *lf;
-    while (s->off < view.len &&
-           (lf = memchr(view.ptr + s->off, '\n', view.len - s->off)) != NULL) {
+    while (s->off < view.len && (lf = memchr(view.ptr + s->off, '\n', view.len - s->off)) != NULL) {
         size_t end = (size_t)(lf - view.ptr);
         if (end >= HTTP_HEAD_MAX) {
             break;

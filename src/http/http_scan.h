@@ -14,7 +14,7 @@
 struct http_scan {
     size_t off, line_off; /* looked at so far; start of the current line */
     unsigned n_headers;
-    bool method_known;    /* the request line was read up to here: method is valid */
+    bool method_known; /* the request line was read up to here: method is valid */
     enum http_method method;
     bool is_1_0;
     size_t target_off, target_len;

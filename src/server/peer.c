@@ -84,8 +84,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
         p->cur->fill = 0;
     }
     p->in_off = p->cur->fill;
-    *buf = uv_buf_init((char *)p->cur->data + p->cur->fill,
-                       (unsigned)(p->cur->cap - p->cur->fill));
+    *buf = uv_buf_init((char *)p->cur->data + p->cur->fill, (unsigned)(p->cur->cap - p->cur->fill));
 }
 
 static void count_read(struct peer *p, size_t n)
@@ -533,7 +532,6 @@ static void on_closed(uv_handle_t *handle)
     struct peer *p = handle->data;
     release_dropped(p);
     http_conn_finish(&p->conn);
-    release_dropped(p); /* what done() may have sent off */
     drop_current(p);
     while (ring_used(&p->held)) {
         struct readbuf *b = container_of(p->held.next, struct readbuf, held);

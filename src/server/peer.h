@@ -59,10 +59,10 @@ int peers_create(uv_loop_t *loop, struct http_handler *handler, const struct pee
                  struct peers **ret_peers) ZKV_MUST_CHECK;
 
 /* Accepts one connection from a listener; for its uv_connection_cb when status is 0 (with a
- * status below 0 there is nothing to accept: UV_EMFILE and UV_ENFILE call for peers_close_idlest()).
- * At max_peers the longest idle connection makes room; if all are busy, the new one is closed at once.
- * Errors: ZERR_NOMEM, ZERR_LIMIT (no descriptor, or max_peers and all busy), ZERR_IO; nothing is
- * left open. */
+ * status below 0 there is nothing to accept: UV_EMFILE and UV_ENFILE call for
+ * peers_close_idlest()). At max_peers the longest idle connection makes room; if all are busy, the
+ * new one is closed at once. Errors: ZERR_NOMEM, ZERR_LIMIT (no descriptor, or max_peers and all
+ * busy), ZERR_IO; nothing is left open. */
 int peers_accept(struct peers *, uv_stream_t *listener) ZKV_MUST_CHECK;
 
 /* Closes the connection that has been without a request for the longest time; false if none is. */

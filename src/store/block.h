@@ -46,6 +46,7 @@ struct block {
     bool cutting;           /* a cut of the tail is under way: no reservations */
     bool committed;         /* holds a committed frame */
     bool dir_synced;        /* its directory entry is */
+    uint64_t writeback;     /* the lane's: write-back was started up to here */
     uint64_t dirty;         /* bytes written by body jobs and not yet synced */
 
     /* Under the mutex. */

@@ -338,11 +338,16 @@ bool put_writable(const struct put *p)
               (st->queued < QUEUED_MAX || p->queued + p->in_job_bytes == 0) &&
               (st->cfg.sync != STORE_SYNC_ACK || st->unsynced < st->unsynced_max);
     mut->stalled = !ok;
+    mut->st->any_stalled = mut->st->any_stalled || !ok;
     return ok;
 }
 
 void put_resume_stalled(struct store *st)
 {
+    if (!st->any_stalled) {
+        return;
+    }
+    st->any_stalled = false; /* put_writable() says it again for those that stay */
     for (struct put *p = st->puts, *next; p != NULL; p = next) {
         next = p->next;
         if (p->stalled && p->state == PUT_OPEN && p->ops != NULL && put_writable(p)) {

@@ -25,6 +25,7 @@
 #include "store/store_priv.h"
 
 #define ROUND_IOV 512
+#define WRITEBACK_STEP (4u << 20)
 
 /* ---- begin ---- */
 
@@ -127,10 +128,12 @@ static void take(struct store *st, struct commit *c, int64_t now_ms)
     if (c->status != 0 || c->block == NULL) {
         return;
     }
-    if (round_block(r, c->block) == NULL) {
+    struct round_block *rb = round_block(r, c->block);
+    if (rb == NULL) {
         c->status = ZERR_NOMEM;
         return;
     }
+    rb->end = c->off + c->frame_len > rb->end ? c->off + c->frame_len : rb->end;
     c->touched = true;
     for (size_t i = 0; i < c->n_recs; i++) {
         c->recs[i].seq = r->next_seq++;
@@ -385,6 +388,20 @@ static int write_all(struct store *st)
     return rc == 0 ? gather_flush(&g) : rc;
 }
 
+/* With -sync block the disk is told to begin as bytes arrive, so that the seal finds little left. */
+static void start_writeback(struct round *r)
+{
+    for (size_t i = 0; i < r->n_blocks; i++) {
+        struct round_block *rb = &r->blocks[i];
+        struct block *b = rb->block;
+        struct vfs_file *file = block_file_if_open(b);
+        if (!rb->sync && file != NULL && rb->end > b->writeback + WRITEBACK_STEP) {
+            file->vfs->ops->writeback(file, b->writeback, rb->end - b->writeback);
+            b->writeback = rb->end;
+        }
+    }
+}
+
 static int sync_all(struct store *st)
 {
     struct round *r = &st->round;
@@ -425,6 +442,7 @@ void round_run(struct store *st)
     if (r->sync_status == 0) {
         r->sync_status = sync_all(st);
     }
+    start_writeback(r);
     r->n_iov = 0;
     if (r->sync_status == 0) {
         round_index_run(st);

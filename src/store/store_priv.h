@@ -4,7 +4,8 @@
  *   block.c    block files and room in them
  *   put.c      uploads: reservation, body jobs, back-pressure
  *   change.c   deletes and copies
- *   lane.c     what happens next on the commit lane; seal, tidy, flush, void numbers
+ *   lane.c     what happens next on the commit lane; seal, tidy, void numbers
+ *   flush.c    the history on disk
  *   round.c    commit rounds
  *   reader.c   reading and damage
  *   recover.c  start
@@ -117,7 +118,8 @@ struct round_block {
     uint64_t dirty;      /* of block->dirty at the beginning */
     bool sync;
     bool sync_dir;
-    bool failed; /* to be poisoned */
+    bool failed;  /* to be poisoned */
+    uint64_t end; /* behind the last frame that commits */
 };
 
 struct round {
@@ -173,6 +175,7 @@ struct store {
     struct put *waiting, **waiting_tail;
     uint64_t unsynced, unsynced_max;
     uint64_t queued;
+    bool any_stalled;           /* some upload was told to stop */
     uint64_t promised;      /* frame bytes of uploads not ended */
     uint64_t free_bytes, free_checked_ns;
 
@@ -267,9 +270,14 @@ void change_free(struct commit *);
 void lane_kick(struct store *);
 void lane_queue(struct store *, struct commit *);
 void lane_unqueue(struct store *, struct commit *);
-int db_flush_run(struct store *) ZKV_MUST_CHECK; /* also used by recovery, on its own thread */
+
+/* flush.c */
+int flush_begin(struct store *) ZKV_MUST_CHECK;  /* loop: what the member says beside its records */
+int db_flush_run(struct store *) ZKV_MUST_CHECK; /* worker; also recovery */
+void flush_finish(struct store *);               /* loop: st->lane_status */
 void index_fill_mark(const struct store *, struct index_mark *ret);
 int store_ensure_db(struct store *) ZKV_MUST_CHECK; /* the first db of an empty directory; any thread */
+
 /* Bytes of a block that a sync or the block's end has settled. */
 void block_settle(struct block *, uint64_t bytes);
 

@@ -167,7 +167,12 @@ static int read_tail(struct run *r, const struct db_state *state, struct zerr_in
     if (rc != 0) {
         return rc;
     }
-    if (tail.n_blocks > 0) {
+    bool growing = false;
+    for (size_t i = 0; i < tail.n_blocks; i++) {
+        growing = growing || tail.blocks[i].file->open;
+    }
+    r->seq_max = UINT64_MAX;
+    if (growing) {
         r->seq_max = tail.max_seq;
         tail_finish(&tail);
         dir_view_finish(&view);

@@ -459,6 +459,7 @@ int verify_run(const struct verify_options *opt, struct verify_result *ret, stru
     buf_finish(&v->scratch);
     free(v->bad);
     free(v->voids);
+    free(v);
     free(path);
     if (rc == 0 && ret->places_damaged + ret->names_damaged > 0) {
         rc = ZERR_DAMAGED;

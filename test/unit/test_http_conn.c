@@ -1,10 +1,10 @@
-/* The HTTP connection without a socket. Most of it is a table: bytes in, and what must come of them,
- * written as a short trace. Each line of the table is replayed whole, byte by byte, and cut in two
- * at every place; the trace must be the same each time.
+/* The HTTP connection without a socket. Most of it is a table: bytes in, and what must come of
+ * them, written as a short trace. Each line of the table is replayed whole, byte by byte, and cut
+ * in two at every place; the trace must be the same each time.
  *
  * The trace: "GET /x 2h" a request with two headers (" len=5", " chunked", " expect" if so),
- * "(hello)" body bytes, "end", "100" the interim answer, "200", "200c" an answer of the handler (c: with
- * Connection: close), "ok" and "cut" done() of a complete and of an incomplete answer,
+ * "(hello)" body bytes, "end", "100" the interim answer, "200", "200c" an answer of the handler (c:
+ * with Connection: close), "ok" and "cut" done() of a complete and of an incomplete answer,
  * "!400 Code" an answer of the connection's own; at the end the state if it is not read-head. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -96,7 +96,8 @@ static void handle_request(struct http_handler *h, struct http_stream *s,
     assert_ptr_equal(s, &r->stream);
     r->req = req;
     assert_int_equal(buf_printf(&text, "%s %.*s %zuh", METHODS[req->method], SLICE_FMT(req->target),
-                                req->n_headers), 0);
+                                req->n_headers),
+                     0);
     if (req->has_length) {
         assert_int_equal(buf_printf(&text, " len=%llu", (unsigned long long)req->length), 0);
     }
@@ -151,8 +152,8 @@ static void handle_done(struct http_handler *h, struct http_stream *s, bool comp
 
 static void rig_init(struct rig *r)
 {
-    *r = (struct rig){.handler = {handle_request, handle_body, handle_end, handle_sent,
-                                  handle_done}};
+    *r = (struct rig){
+        .handler = {handle_request, handle_body, handle_end, handle_sent, handle_done}};
     http_conn_init(&r->conn, &r->pool, &r->handler, &r->stream);
 }
 
@@ -279,8 +280,10 @@ static void transcript_holds(void **state)
 #define H "Host: h\r\n"
 #define BAD "!400 BadRequest drain"
 #define CHUNKED(target) "PUT " target " HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n"
-#define T(name_, in_, trace_) {.name = name_, .in = {(const uint8_t *)(in_), sizeof(in_) - 1}, \
-                               .trace = trace_}
+#define T(name_, in_, trace_)                                                                      \
+    {                                                                                              \
+        .name = name_, .in = {(const uint8_t *)(in_), sizeof(in_) - 1}, .trace = trace_            \
+    }
 
 static const struct transcript transcripts[] = {
     /* requests without a body */
@@ -304,18 +307,21 @@ static const struct transcript transcripts[] = {
       "GET /1 HTTP/1.1\r\n" H "Connection: TE, Close\r\n\r\n", "GET /1 2h end 200c ok drain"),
     T("the handler can end the connection", "GET /bye HTTP/1.1\r\n" H "\r\nGET /2 HTTP/1.1\r\n",
       "GET /bye 1h end 200c ok drain"),
-    T("HTTP/1.0 is not kept alive unless asked for", "GET /1 HTTP/1.0\r\n\r\nGET /2 HTTP/1.0\r\n\r\n",
-      "GET /1 0h end 200c ok drain"),
+    T("HTTP/1.0 is not kept alive unless asked for",
+      "GET /1 HTTP/1.0\r\n\r\nGET /2 HTTP/1.0\r\n\r\n", "GET /1 0h end 200c ok drain"),
     T("HTTP/1.0 is kept alive when asked for",
       "GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n\r\n",
       "GET /1 1h end 200 ok GET /2 0h end 200c ok drain"),
-    T("OPTIONS may have the target *", "OPTIONS * HTTP/1.1\r\n" H "\r\n", "OPTIONS * 1h end 200 ok"),
+    T("OPTIONS may have the target *", "OPTIONS * HTTP/1.1\r\n" H "\r\n",
+      "OPTIONS * 1h end 200 ok"),
     T("an absolute target of our host is cut down to its path",
       "GET http://H:80/a?b HTTP/1.1\r\nHost: h:80\r\n\r\nGET HTTP://h HTTP/1.1\r\n" H "\r\n",
       "GET /a?b 1h end 200 ok GET / 1h end 200 ok"),
     T("an absolute target of another host is refused", "GET http://i/a HTTP/1.1\r\n" H "\r\n", BAD),
-    T("Upgrade is ignored", "GET /1 HTTP/1.1\r\n" H "Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
-      "GET /2 HTTP/1.1\r\n" H "\r\n", "GET /1 3h end 200 ok GET /2 1h end 200 ok"),
+    T("Upgrade is ignored",
+      "GET /1 HTTP/1.1\r\n" H "Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+      "GET /2 HTTP/1.1\r\n" H "\r\n",
+      "GET /1 3h end 200 ok GET /2 1h end 200 ok"),
     T("headers may be empty, repeated and hold bytes above 127",
       "GET /1 HTTP/1.1\r\nHost:h\r\na:\r\na: \t \r\nb: \xc3\xa4 \"x\"\t y \r\n\r\n",
       "GET /1 4h end 200 ok"),
@@ -330,10 +336,13 @@ static const struct transcript transcripts[] = {
     T("a GET may have a body", "GET /x HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\nab",
       "GET /x 2h len=2 (ab) end 200 ok"),
     T("a chunked body is delivered without its framing",
-      CHUNKED("/x") "5\r\nhello\r\n00a;ext=\"v\"\r\n, world   \r\n0\r\n\r\nGET /y HTTP/1.1\r\n" H "\r\n",
+      CHUNKED("/x") "5\r\nhello\r\n00a;ext=\"v\"\r\n, world   \r\n0\r\n\r\nGET /y HTTP/1.1\r\n" H
+                    "\r\n",
       "PUT /x 2h chunked (hello, world   ) end 200 ok GET /y 1h end 200 ok"),
-    T("trailers are read and ignored", CHUNKED("/x") "1\r\na\r\n0\r\nX-A: b\r\nContent-Length: 9\r\n\r\n"
-      "GET /y HTTP/1.1\r\n" H "\r\n", "PUT /x 2h chunked (a) end 200 ok GET /y 1h end 200 ok"),
+    T("trailers are read and ignored",
+      CHUNKED("/x") "1\r\na\r\n0\r\nX-A: b\r\nContent-Length: 9\r\n\r\n"
+                    "GET /y HTTP/1.1\r\n" H "\r\n",
+      "PUT /x 2h chunked (a) end 200 ok GET /y 1h end 200 ok"),
     T("an empty chunked body is a body", CHUNKED("/x") "0\r\n\r\n", "PUT /x 2h chunked end 200 ok"),
     T("chunked is written in any case",
       "PUT /x HTTP/1.1\r\n" H "transfer-encoding:\tChunked \r\n\r\n1\r\na\r\n0\r\n\r\n",
@@ -348,10 +357,13 @@ static const struct transcript transcripts[] = {
       "PUT /x HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\na",
       "PUT /x 2h len=1 (a) end 200c ok drain"),
     T("a refused body is answered with close and thrown away",
-      "PUT /now HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 9\r\n\r\nGET /y HTTP/1.1\r\n",
+      "PUT /now HTTP/1.1\r\n" H
+      "Expect: 100-continue\r\nContent-Length: 9\r\n\r\nGET /y HTTP/1.1\r\n",
       "PUT /now 3h len=9 expect 200c ok drain"),
-    T("an answer before the body's end closes", "PUT /mid HTTP/1.1\r\n" H "Content-Length: 99\r\n\r\n"
-      "abcGET /y HTTP/1.1\r\n" H "\r\n", "PUT /mid 2h len=99 200c ok drain"),
+    T("an answer before the body's end closes",
+      "PUT /mid HTTP/1.1\r\n" H "Content-Length: 99\r\n\r\n"
+      "abcGET /y HTTP/1.1\r\n" H "\r\n",
+      "PUT /mid 2h len=99 200c ok drain"),
     T("an answer to the body's last byte keeps the connection",
       "PUT /mid HTTP/1.1\r\n" H "Content-Length: 1\r\n\r\naGET /y HTTP/1.1\r\n" H "\r\n",
       "PUT /mid 2h len=1 200 ok GET /y 1h end 200 ok"),
@@ -360,7 +372,8 @@ static const struct transcript transcripts[] = {
 
     /* what must be refused */
     T("HTTP/0.9 is refused", "GET /\r\n", BAD),
-    T("HTTP/2 is refused", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "!505 HTTPVersionNotSupported drain"),
+    T("HTTP/2 is refused", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+      "!505 HTTPVersionNotSupported drain"),
     T("HTTP/1.2 is refused", "GET / HTTP/1.2\r\n", "!505 HTTPVersionNotSupported drain"),
     T("a version that is none is refused", "GET / HTTP/1.10\r\n", BAD),
     T("a version in lower case is refused", "GET / http/1.1\r\n", BAD),
@@ -375,7 +388,8 @@ static const struct transcript transcripts[] = {
     T("a NUL in a target is refused", "GET /a\0b HTTP/1.1\r\n", BAD),
     T("TLS is refused at its first byte", "\x16\x03\x01\x02", BAD),
     T("an unknown method is not implemented", "PATCH / HTTP/1.1\r\n", "!501 NotImplemented drain"),
-    T("a method of no standard is not implemented", "X!~ / HTTP/1.1\r\n", "!501 NotImplemented drain"),
+    T("a method of no standard is not implemented", "X!~ / HTTP/1.1\r\n",
+      "!501 NotImplemented drain"),
     T("methods are written in upper case", "get / HTTP/1.1\r\n", "!501 NotImplemented drain"),
     T("CONNECT is not allowed", "CONNECT h:443 HTTP/1.1\r\n", "!405 MethodNotAllowed drain"),
     T("HTTP/1.1 without Host is refused", "GET / HTTP/1.1\r\nA: b\r\n\r\n", BAD),
@@ -416,7 +430,8 @@ static const struct transcript transcripts[] = {
       "PUT / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n", BAD),
     T("an invented transfer coding is refused",
       "PUT / HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n", BAD),
-    T("chunked is refused in HTTP/1.0", "PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", BAD),
+    T("chunked is refused in HTTP/1.0", "PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+      BAD),
     T("a chunk without size is refused", CHUNKED("/x") ";a\r\n", "PUT /x 2h chunked cut " BAD),
     T("a chunk's size is hexadecimal", CHUNKED("/x") "5g\r\n", "PUT /x 2h chunked cut " BAD),
     T("a sign in a chunk's size is refused", CHUNKED("/x") "-1\r\n", "PUT /x 2h chunked cut " BAD),
@@ -439,8 +454,8 @@ static const struct transcript transcripts[] = {
     T("a folded trailer is refused", CHUNKED("/x") "0\r\nA: b\r\n c\r\n\r\n",
       "PUT /x 2h chunked cut " BAD),
     T("a refused HEAD gets no body", "HEAD / HTTP/1.1\r\nA: b\r\n\r\n", "!400  drain"),
-    T("only the request's own method counts for that",
-      "HEAD /now HTTP/1.1\r\n" H "\r\n\x01", "HEAD /now 1h 200 ok " BAD),
+    T("only the request's own method counts for that", "HEAD /now HTTP/1.1\r\n" H "\r\n\x01",
+      "HEAD /now 1h 200 ok " BAD),
 };
 #define N_TRANSCRIPTS (sizeof(transcripts) / sizeof(transcripts[0]))
 
@@ -588,7 +603,8 @@ static const char *out_without_date(struct rig *r)
     return (const char *)r->out.ptr;
 }
 
-static void assert_answer(const char *in, const struct http_response *response, const char *expected)
+static void assert_answer(const char *in, const struct http_response *response,
+                          const char *expected)
 {
     struct rig r;
     rig_init(&r);
@@ -610,11 +626,15 @@ static void an_answer_has_status_server_length_and_the_given_headers(void **stat
         {SLICE_LIT("x\nname"), SLICE_LIT("a")},
         {SLICE_LIT("x-empty"), SLICE_LIT("")},
     };
-    const struct http_response r = {.status = 404, .headers = headers, .n_headers = 5,
-                                    .length = 12345, .body = SLICE_LIT("first part")};
+    const struct http_response r = {.status = 404,
+                                    .headers = headers,
+                                    .n_headers = 5,
+                                    .length = 12345,
+                                    .body = SLICE_LIT("first part")};
     (void)state;
-    assert_answer(GET_X, &r, "HTTP/1.1 404 Not Found\r\n" SERVER
-                             "Content-Length: 12345\r\nETag: \"e\"\r\nx-empty: \r\n\r\nfirst part");
+    assert_answer(GET_X, &r,
+                  "HTTP/1.1 404 Not Found\r\n" SERVER
+                  "Content-Length: 12345\r\nETag: \"e\"\r\nx-empty: \r\n\r\nfirst part");
 }
 
 static void answers_to_head_have_the_length_and_no_body(void **state)
@@ -819,8 +839,8 @@ int main(void)
     };
     struct CMUnitTest table[N_TRANSCRIPTS];
     for (size_t i = 0; i < N_TRANSCRIPTS; i++) {
-        table[i] = (struct CMUnitTest)cmocka_unit_test_prestate(transcript_holds,
-                                                                (void *)&transcripts[i]);
+        table[i] =
+            (struct CMUnitTest)cmocka_unit_test_prestate(transcript_holds, (void *)&transcripts[i]);
         table[i].name = transcripts[i].name;
     }
     int failed = cmocka_run_group_tests_name("transcripts", table, NULL, NULL);

@@ -41,7 +41,7 @@ struct toy {
     void (*unhold)(void *token);
     void *held[MAX_HELD];
     unsigned n_held, most_held;
-    bool in_call;       /* inside a call of a stream: nothing may call back */
+    bool in_call; /* inside a call of a stream: nothing may call back */
     uint64_t n_body, body_sum, stream_size, n_streamed;
     struct http_send sends[HTTP_SENDS_IN_FLIGHT];
     unsigned n_out, n_released, n_sent, n_requests, n_ends, n_ok, n_cut;
@@ -71,7 +71,8 @@ static bool target_is(const struct toy *t, const char *target)
 
 static void answer(struct toy *t, struct http_stream *s, int status, const char *text)
 {
-    const struct http_response r = {.status = status, .length = strlen(text), .body = slice_str(text)};
+    const struct http_response r = {
+        .status = status, .length = strlen(text), .body = slice_str(text)};
     t->in_call = true;
     s->ops->respond(s, &r);
     t->in_call = false;
@@ -84,8 +85,8 @@ static void answer_big(struct http_stream *s)
     for (size_t i = 0; i < BIG; i++) {
         body[i] = (uint8_t)(i % 251);
     }
-    s->ops->respond(s, &(struct http_response){
-                           .status = 200, .length = BIG, .body = slice_of(body, BIG)});
+    s->ops->respond(
+        s, &(struct http_response){.status = 200, .length = BIG, .body = slice_of(body, BIG)});
     memset(body, 0xff, BIG);
     free(body);
 }
@@ -248,8 +249,8 @@ static void start(const struct peer_config *config)
 {
     struct sockaddr_in addr;
     fx = (struct fixture){.n_fds = count_fds()};
-    fx.toy.handler = (struct http_handler){handle_request, handle_body, handle_end, handle_sent,
-                                           handle_done};
+    fx.toy.handler =
+        (struct http_handler){handle_request, handle_body, handle_end, handle_sent, handle_done};
     assert_int_equal(uv_loop_init(&fx.loop), 0);
     assert_int_equal(uv_timer_init(&fx.loop, &fx.toy.timer), 0);
     fx.toy.timer.data = &fx.toy;
@@ -366,7 +367,8 @@ static void expect_end(int fd, const char *end)
         assert_true(n >= 0 || errno == EAGAIN); /* never reset */
         len += n > 0 ? (size_t)n : 0;
         got[len] = '\0';
-        if (end == NULL ? n == 0 : len >= strlen(end) && strcmp(got + len - strlen(end), end) == 0) {
+        if (end == NULL ? n == 0
+                        : len >= strlen(end) && strcmp(got + len - strlen(end), end) == 0) {
             return;
         }
         assert_true(n != 0);
@@ -391,7 +393,7 @@ static unsigned count(const char *what)
 }
 
 #define GET(target) "GET " target " HTTP/1.1\r\nHost: h\r\n\r\n"
-#define PUT(target, length) \
+#define PUT(target, length)                                                                        \
     "PUT " target " HTTP/1.1\r\nHost: h\r\nContent-Length: " length "\r\n\r\n"
 #define MIB (1024 * 1024)
 
@@ -428,8 +430,8 @@ static void pipelined_requests_are_answered_in_order(void **state)
     (void)state;
     start(NULL);
     int fd = dial(0);
-    send_text(fd, GET("/now") GET("/async") PUT("/up", "3") "abc" GET("/async") GET("/now")
-                  "GET /now HTTP/1.0\r\n\r\n");
+    send_text(fd, GET("/now") GET("/async") PUT("/up", "3") "abc" GET("/async")
+                      GET("/now") "GET /now HTTP/1.0\r\n\r\n");
     expect_end(fd, NULL);
     assert_int_equal(count("HTTP/1.1 200 OK\r\n"), 6);
     assert_int_equal(count("Connection: close\r\n"), 1);
@@ -563,7 +565,8 @@ static void an_interim_answer_is_exact_and_comes_before_the_body(void **state)
     (void)state;
     start(NULL);
     int fd = dial(0);
-    send_text(fd, "PUT /up HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n");
+    send_text(fd,
+              "PUT /up HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n");
     expect_end(fd, "\r\n\r\n");
     assert_string_equal(got, "HTTP/1.1 100 Continue\r\n\r\n");
     send_text(fd, "abc");
