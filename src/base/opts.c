@@ -42,8 +42,9 @@ static int set_number(const struct opt *o, const char *value, struct zerr_info *
     int rc = num_parse_u64(digits, UINT64_MAX / unit, &n);
     if (rc == ZERR_INVALID) {
         return bad_value(o, value,
-                         o->kind == OPT_BYTES ? "not a number of bytes (digits, then K, M, G, T or nothing)"
-                                              : "not a number",
+                         o->kind == OPT_BYTES
+                             ? "not a number of bytes (digits, then K, M, G, T or nothing)"
+                             : "not a number",
                          info);
     }
     char text[64];
@@ -184,7 +185,8 @@ void opts_print_help(const struct opts_spec *spec, FILE *out)
     fprintf(out, "\nOptions (-x and --x are the same):\n");
     for (size_t i = 0; i < spec->n_opts; i++) {
         const struct opt *o = &spec->opts[i];
-        fprintf(out, "  -%s%s%s\n", o->name, o->arg != NULL ? " " : "", o->arg != NULL ? o->arg : "");
+        fprintf(out, "  -%s%s%s\n", o->name, o->arg != NULL ? " " : "",
+                o->arg != NULL ? o->arg : "");
         print_indented(out, "        ", o->help);
         if (o->required) {
             fprintf(out, "        Must be given.\n");

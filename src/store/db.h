@@ -64,7 +64,6 @@ struct db_summary {
     uint64_t file_len;         /* > end.off: a torn or foreign tail */
     uint64_t n_damaged;        /* members passed over */
     uint64_t members;          /* good ones seen in this scan */
-    uint64_t small_bytes;      /* bytes of members a rewrite would save: estimate, for the rule of 2.1 */
     bool framed_members;       /* members carry our extra field (false: the original's file) */
 };
 void db_summary_finish(struct db_summary *);

@@ -21,9 +21,6 @@
 #define READ_WINDOW (64u << 10)    /* compressed */
 #define INFLATE_WINDOW (32u << 10) /* inflated */
 #define OPEN_BLOCKS_MAX 65536
-/* What a member costs beyond its records (header, scalars, trailer, deflate starting anew): 230 to
- * 350 bytes, measured with S3QL's records. */
-#define MEMBER_WASTE 300
 
 struct scan {
     struct vfs_file *file;
@@ -447,7 +444,6 @@ static int take_member(struct scan *s, const struct member *m, struct db_summary
     }
     sum->members++;
     sum->framed_members |= m->has_extra || m->msg.store_id.size != 0;
-    sum->small_bytes += m->len < MEMBER_WASTE ? m->len : MEMBER_WASTE;
     sum->last_member = sum->end;
     sum->end = (struct db_pos){sum->end.off + m->len, sum->end.rev + m->n_records};
     return 0;

@@ -124,17 +124,47 @@ static int copy_file(struct vfs_file *from, struct vfs_file *to, uint64_t len)
     return rc;
 }
 
+/* Where the file with the next id is written before it takes its name. */
+static void next_id_name(const struct store *st, char out[FILE_NAME_BYTES])
+{
+    (void)snprintf(out, FILE_NAME_BYTES, "new-" DB_NAME_FMT, (st->db_id + 1) % DB_IDS);
+}
+
+/* `file` is complete and synced under next_id_name() (status 0), or is given up. Closes one of the
+ * two files. */
+static int next_id_takes_over(struct store *st, struct vfs_file *file, int status)
+{
+    struct vfs *vfs = st->vfs;
+    char tmp[FILE_NAME_BYTES], name[FILE_NAME_BYTES], old[FILE_NAME_BYTES];
+    uint32_t id = (st->db_id + 1) % DB_IDS;
+    next_id_name(st, tmp);
+    (void)snprintf(name, sizeof(name), DB_NAME_FMT, id);
+    (void)snprintf(old, sizeof(old), DB_NAME_FMT, st->db_id);
+    int rc = status == 0 ? vfs->ops->rename(vfs, tmp, name) : status;
+    if (rc == 0) {
+        rc = vfs->ops->sync_dir(vfs);
+    }
+    if (rc != 0) {
+        vfs->ops->close(file);
+        (void)vfs->ops->unlink(vfs, tmp);
+        return rc;
+    }
+    vfs->ops->close(st->db_file);
+    st->db_file = file;
+    st->db_id = id;
+    st->generation++;
+    (void)vfs->ops->unlink(vfs, old);
+    return 0;
+}
+
 /* The db file cannot be trusted with appends any more: its good part and the member go into a
  * new file with the next id and a higher generation, which replaces it. */
 static int move_to_next_id(struct store *st, struct slice *member)
 {
     struct vfs *vfs = st->vfs;
-    char tmp[FILE_NAME_BYTES], name[FILE_NAME_BYTES], old[FILE_NAME_BYTES];
-    uint32_t id = (st->db_id + 1) % DB_IDS;
-    (void)snprintf(tmp, sizeof(tmp), "new-" DB_NAME_FMT, id);
-    (void)snprintf(name, sizeof(name), DB_NAME_FMT, id);
-    (void)snprintf(old, sizeof(old), DB_NAME_FMT, st->db_id);
+    char tmp[FILE_NAME_BYTES];
     struct vfs_file *file;
+    next_id_name(st, tmp);
     (void)vfs->ops->unlink(vfs, tmp);
     int rc = vfs->ops->open(vfs, tmp, VFS_WRITE | VFS_CREATE, &file);
     if (rc != 0) {
@@ -152,23 +182,63 @@ static int move_to_next_id(struct store *st, struct slice *member)
     if (rc == 0) {
         rc = vfs->ops->sync(file);
     }
-    if (rc == 0) {
-        rc = vfs->ops->rename(vfs, tmp, name);
+    return next_id_takes_over(st, file, rc);
+}
+
+static int rewrite_record(void *user, uint64_t rev, const struct record *r)
+{
+    (void)rev;
+    return db_writer_add(user, r);
+}
+
+static int rewrite_damage(void *user, const struct db_extra *lost, uint64_t off)
+{
+    (void)user, (void)lost, (void)off;
+    return ZERR_CORRUPT; /* never make a good copy of a bad history */
+}
+
+int db_rewrite(struct store *st)
+{
+    uint64_t waste = st->db_members * DB_MEMBER_WASTE;
+    if (waste < DB_WASTE_MIN || waste < st->db_end.off / 4) {
+        return 0;
     }
-    if (rc == 0) {
-        rc = vfs->ops->sync_dir(vfs);
-    }
+    struct vfs *vfs = st->vfs;
+    char tmp[FILE_NAME_BYTES];
+    struct db_writer *w;
+    struct db_summary sum = {0};
+    struct db_pos last, end;
+    struct vfs_file *file = NULL;
+    struct db_state state = st->flush_state;
+    next_id_name(st, tmp);
+    (void)vfs->ops->unlink(vfs, tmp);
+    state.generation = st->generation + 1;
+    state.last_seq = st->last_seq;
+    int rc = db_writer_create(vfs, tmp, &state, &w);
     if (rc != 0) {
-        vfs->ops->close(file);
-        (void)vfs->ops->unlink(vfs, tmp);
         return rc;
     }
-    vfs->ops->close(st->db_file);
-    st->db_file = file;
-    st->db_id = id;
-    st->generation++;
-    (void)vfs->ops->unlink(vfs, old);
-    return 0;
+    struct db_visitor v = {.user = w, .record = rewrite_record, .damage = rewrite_damage};
+    rc = db_scan(vfs, st->db_file, (struct db_pos){0}, &v, &sum, NULL);
+    db_summary_finish(&sum);
+    if (rc != 0) {
+        db_writer_abort(w);
+        return rc;
+    }
+    rc = db_writer_finish(w, &state, &last, &end);
+    if (rc == 0) {
+        rc = vfs->ops->open(vfs, tmp, VFS_WRITE, &file);
+    }
+    if (rc == 0) {
+        rc = next_id_takes_over(st, file, 0);
+    }
+    if (rc == 0) {
+        st->db_last = last;
+        st->db_end = end;
+        st->db_members = 1 + end.off / BATCH_MAX_BYTES; /* about; a whole read counts them exactly */
+        st->flush_state.generation = st->generation;
+    }
+    return rc;
 }
 
 int db_flush_run(struct store *st)
@@ -200,6 +270,7 @@ int db_flush_run(struct store *st)
     if (rc == 0) {
         st->db_last = (struct db_pos){st->db_end.off, st->n_flushed};
         st->db_end = (struct db_pos){st->db_end.off + member.len, st->flush_records};
+        st->db_members++;
         db_batch_reset(st->batch);
     }
     return rc;
@@ -251,4 +322,5 @@ void index_fill_mark(const struct store *st, struct index_mark *m)
     m->db_last_member = st->db_last.off;
     m->db_last_member_rev = st->db_last.rev;
     m->db_length = st->db_end.off;
+    m->db_members = st->db_members;
 }

@@ -89,7 +89,7 @@ static bool place_eq(struct place a, struct place b)
     return a.block == b.block && a.off == b.off;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 int index_begin(struct index *ix)
 {
@@ -126,6 +126,7 @@ static int write_counts(struct index *ix)
     rc |= bind_u64(s, 5, m->db_last_member) | bind_u64(s, 6, m->db_last_member_rev);
     rc |= bind_u64(s, 7, m->db_length) | bind_u64(s, 8, t->objects) | bind_u64(s, 9, t->live_bytes);
     rc |= bind_u64(s, 10, t->name_bytes) | bind_u64(s, 11, t->damaged);
+    rc |= bind_u64(s, 12, m->db_members);
     return rc != SQLITE_OK ? ZERR_NOMEM : index_run(s);
 }
 
@@ -168,18 +169,21 @@ static int bind_put(struct index *ix, sqlite3_stmt *s, const struct record *rec,
             rc |= sqlite3_bind_int64(s, 7, -1);
         }
     } else {
-        rc |= bind_place(s, 7, !rec->framed || !place_eq(rec->frame, rec->body_frame), rec->body_frame);
+        rc |= bind_place(s, 7, !rec->framed || !place_eq(rec->frame, rec->body_frame),
+                         rec->body_frame);
     }
     rc |= rec->has_md5 ? index_bind_slice(s, 9, slice_of(rec->md5, sizeof rec->md5))
                        : sqlite3_bind_null(s, 9);
     rc |= rec->mtime_ms != 0 ? sqlite3_bind_int64(s, 10, rec->mtime_ms) : sqlite3_bind_null(s, 10);
     rc |= sqlite3_bind_int64(s, 11, damaged);
-    rc |= ix->meta.len > 0 ? index_bind_slice(s, 12, buf_slice(&ix->meta)) : sqlite3_bind_null(s, 12);
+    rc |=
+        ix->meta.len > 0 ? index_bind_slice(s, 12, buf_slice(&ix->meta)) : sqlite3_bind_null(s, 12);
     return rc != SQLITE_OK ? ZERR_NOMEM : 0;
 }
 
 /* Whether a name other than key has the body. */
-static int is_shared(struct index *ix, struct place body, uint64_t size, struct slice key, bool *ret)
+static int is_shared(struct index *ix, struct place body, uint64_t size, struct slice key,
+                     bool *ret)
 {
     sqlite3_stmt *s = ix->stmts[STMT_SHARED];
     int rc = bind_place(s, 1, true, body) | bind_u64(s, 3, size) | index_bind_slice(s, 4, key);
@@ -327,14 +331,15 @@ int index_checkpoint(struct index *ix, bool force)
     }
     int in_wal = 0, done = 0;
     int rc = sqlite3_wal_checkpoint_v2(
-        ix->db, NULL, force ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE, &in_wal, &done);
+        ix->db, NULL, force ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE, &in_wal,
+        &done);
     if (rc == SQLITE_OK && in_wal == done) {
         ix->wal_bytes = 0; /* the next commit begins the file anew */
     }
     return index_zerr(rc);
 }
 
-/* ---- looking up ------------------------------------------------------------------------------- */
+/* ---- looking up ------------------------------------------------------------------------------ */
 
 /* Two columns of a place; *ret_present false where they are NULL. */
 static int row_place(sqlite3_stmt *s, int col, bool *ret_present, struct place *ret)

@@ -7,14 +7,17 @@
  * of objects. SQLite's own errors become ZERR_CORRUPT (SQLITE_CORRUPT, SQLITE_NOTADB),
  * ZERR_NO_SPACE (SQLITE_FULL), ZERR_NOMEM, ZERR_BUSY, else ZERR_IO. The only includer of sqlite3.h.
  *
- * Schema (typed columns, so that a person can look with the sqlite3 shell; user_version = INDEX_VERSION):
- *   objects(key BLOB PRIMARY KEY, block, offset, size,      -- the body
- *           frame_block, frame_offset,                      -- frame with its record; NULL: original's
- *           body_frame_block, body_frame_offset,            -- NULL: the record's frame; block -1: no frame
+ * Schema (typed columns, so that a person can look with the sqlite3 shell; user_version is
+ * INDEX_VERSION):
+ *
+ *   objects(key BLOB PRIMARY KEY,
+ *           block, offset, size,                  -- the body
+ *           frame_block, frame_offset,            -- frame with its record; NULL: the original's
+ *           body_frame_block, body_frame_offset,  -- NULL: the record's frame; block -1: none
  *           md5 BLOB, mtime INTEGER, damage INTEGER, meta BLOB) WITHOUT ROWID
  *   objects_by_place on objects(block, offset)
- *   mark(one row: store_id, generation, n_records, seq, db_last_member, db_last_member_rev, db_length,
- *        objects, live_bytes, name_bytes, damaged)
+ *   mark(one row: store_id, generation, n_records, seq, db_last_member, db_last_member_rev,
+ *        db_length, db_members, objects, live_bytes, name_bytes, damaged)
  */
 #ifndef ZKV_STORE_INDEX_H
 #define ZKV_STORE_INDEX_H
@@ -27,11 +30,13 @@ struct index;
 /* What the index has applied; never a file name. */
 struct index_mark {
     uint8_t store_id[STORE_ID_BYTES];
-    uint64_t generation; /* of the db that the positions below belong to */
-    uint64_t n_records;  /* records applied = revision of the next one */
-    uint64_t seq;        /* of the last applied record; 0 if it had none */
-    uint64_t db_last_member, db_last_member_rev; /* a member boundary: what was flushed when noted */
-    uint64_t db_length;                          /* never more than is synced (I2) */
+    uint64_t generation;         /* of the db that the positions below belong to */
+    uint64_t n_records;          /* records applied = revision of the next one */
+    uint64_t seq;                /* of the last applied record; 0 if it had none */
+    uint64_t db_last_member;     /* a member boundary: what was flushed when noted */
+    uint64_t db_last_member_rev; /* revision of its first record */
+    uint64_t db_length;          /* never more than is synced (I2) */
+    uint64_t db_members;         /* in the db, for the rule when to rewrite it */
 };
 
 struct index_totals {
@@ -62,9 +67,12 @@ enum index_open_mode {
 };
 
 /* ZERR_NOT_FOUND (reader), ZERR_CORRUPT (not a database, wrong schema), ZERR_UNSUPPORTED (another
- * INDEX_VERSION), ZERR_IO, ... On CORRUPT/UNSUPPORTED the caller deletes it (index_remove) and rebuilds. */
-int index_open(const char *path, enum index_open_mode, struct index **ret, struct zerr_info *) ZKV_MUST_CHECK;
-void index_close(struct index *); /* NULL is fine; rolls back an open transaction; writer: checkpoints */
+ * INDEX_VERSION), ZERR_IO, ... On CORRUPT/UNSUPPORTED the caller deletes it (index_remove) and
+ * rebuilds. */
+int index_open(const char *path, enum index_open_mode, struct index **ret,
+               struct zerr_info *) ZKV_MUST_CHECK;
+/* NULL is fine; rolls back an open transaction; writer: checkpoints. */
+void index_close(struct index *);
 /* Removes path, path-wal, path-shm. */
 int index_remove(const char *path) ZKV_MUST_CHECK;
 
@@ -81,28 +89,34 @@ int index_apply(struct index *, const struct record *, bool damaged) ZKV_MUST_CH
 int index_set_mark(struct index *, const struct index_mark *) ZKV_MUST_CHECK;
 /* Marks (or clears) all names whose body is at `body`. Empty bodies of the original have no bytes
  * to damage and are left alone. *ret_n (may be NULL): names changed. */
-int index_set_damage(struct index *, struct place body, bool damaged, uint64_t *ret_n) ZKV_MUST_CHECK;
+int index_set_damage(struct index *, struct place body, bool damaged,
+                     uint64_t *ret_n) ZKV_MUST_CHECK;
 /* The same for one name, for what is wrong with its record alone. An absent name is no error. */
-int index_set_key_damage(struct index *, struct slice key, bool damaged, uint64_t *ret_n) ZKV_MUST_CHECK;
+int index_set_key_damage(struct index *, struct slice key, bool damaged,
+                         uint64_t *ret_n) ZKV_MUST_CHECK;
 /* MD5 computed later, for bodies of the original: all names with that body. (Of an empty body and
  * another at the same place the MD5 itself says which is meant.) */
 int index_set_md5(struct index *, struct place body, const uint8_t md5[16]) ZKV_MUST_CHECK;
 int index_commit(struct index *) ZKV_MUST_CHECK; /* on failure the transaction is rolled back */
-void index_rollback(struct index *); /* nothing to do if none is open */
+void index_rollback(struct index *);             /* nothing to do if none is open */
 /* Checkpoints when the WAL is above INDEX_WAL_MAX. ZERR_NO_SPACE etc. are not fatal. */
 int index_checkpoint(struct index *, bool force);
 
 /* ---- looking up ---- */
-int index_lookup(struct index *, struct slice key, struct object *ret) ZKV_MUST_CHECK; /* ZERR_NOT_FOUND */
-/* The stored metadata of an unframed object, encoded as attrs_encode() does; in the arena. Empty if none. */
-int index_lookup_meta(struct index *, struct slice key, struct arena *, struct slice *ret) ZKV_MUST_CHECK;
+/* ZERR_NOT_FOUND */
+int index_lookup(struct index *, struct slice key, struct object *ret) ZKV_MUST_CHECK;
+/* The stored metadata of an unframed object, encoded as attrs_encode() does; in the arena. Empty if
+ * none. */
+int index_lookup_meta(struct index *, struct slice key, struct arena *,
+                      struct slice *ret) ZKV_MUST_CHECK;
 
 /* One page, in byte order of names. */
 struct list_query {
-    struct slice prefix;    /* names begin with it */
-    struct slice after;     /* strict lower bound for names and common prefixes; any bytes; empty: none */
-    struct slice delimiter; /* empty: none; else names are rolled up to the first delimiter behind the prefix */
-    size_t max;             /* entries, common prefixes included; 0 gives an empty page, not truncated */
+    struct slice prefix; /* names begin with it */
+    struct slice after;  /* strict lower bound of names and common prefixes; empty: none */
+    /* Names are rolled up to the first delimiter behind the prefix; empty: none. */
+    struct slice delimiter;
+    size_t max; /* entries, common prefixes too; 0: an empty page, not truncated */
 };
 struct list_entry {
     struct slice key; /* name or common prefix */
@@ -119,7 +133,8 @@ struct list_page {
     bool truncated; /* something comes after the last entry */
 };
 /* Damaged names are left out. A page costs what the page costs: a rolled-up prefix is skipped by
- * seeking behind it. A common prefix <= after is not listed again. Page memory: list_page_finish(). */
+ * seeking behind it. A common prefix <= after is not listed again. The page's memory:
+ * list_page_finish(). */
 int index_list(struct index *, const struct list_query *, struct list_page *ret) ZKV_MUST_CHECK;
 void list_page_finish(struct list_page *);
 
@@ -127,7 +142,8 @@ void list_page_finish(struct list_page *);
  * valid during the call; non-zero stops and is returned. Read in batches of some hundred, no
  * transaction stays open in between: each() may write, and what others change meanwhile is seen or
  * not. Only the calling connection's; long. */
-int index_each_by_place(struct index *, int (*each)(void *user, struct slice key, const struct object *),
+int index_each_by_place(struct index *,
+                        int (*each)(void *user, struct slice key, const struct object *),
                         void *user) ZKV_MUST_CHECK;
 
 #endif

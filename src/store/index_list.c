@@ -167,7 +167,7 @@ void list_page_finish(struct list_page *page)
     *page = (struct list_page){0};
 }
 
-/* ---- in order of place ------------------------------------------------------------------------ */
+/* ---- in order of place ----------------------------------------------------------------------- */
 
 struct placed {
     struct slice key;
@@ -198,7 +198,8 @@ static int read_batch(struct index *ix, int64_t block, int64_t off, struct slice
     return rc == ZERR_NOT_FOUND ? 0 : rc;
 }
 
-int index_each_by_place(struct index *ix, int (*each)(void *user, struct slice key, const struct object *),
+int index_each_by_place(struct index *ix,
+                        int (*each)(void *user, struct slice key, const struct object *),
                         void *user)
 {
     struct arena arenas[2] = {{0}, {0}}; /* the last key of one batch is where the next begins */

@@ -25,27 +25,29 @@ static const char schema[] =
     "CREATE INDEX objects_by_place ON objects(block, offset);"
     "CREATE TABLE mark(id INTEGER PRIMARY KEY CHECK (id = 1), store_id BLOB,"
     " generation INTEGER, n_records INTEGER, seq INTEGER,"
-    " db_last_member INTEGER, db_last_member_rev INTEGER, db_length INTEGER,"
+    " db_last_member INTEGER, db_last_member_rev INTEGER, db_length INTEGER, db_members INTEGER,"
     " objects INTEGER NOT NULL, live_bytes INTEGER NOT NULL,"
     " name_bytes INTEGER NOT NULL, damaged INTEGER NOT NULL);"
     "INSERT INTO mark(id, objects, live_bytes, name_bytes, damaged) VALUES(1, 0, 0, 0, 0);"
     "PRAGMA application_id = " TEXT_OF(APPLICATION_ID) ";"
-    "PRAGMA user_version = " TEXT_OF(INDEX_VERSION) ";"
-    "COMMIT";
+                                                       "PRAGMA user_version = " TEXT_OF(
+                                                           INDEX_VERSION) ";"
+                                                                          "COMMIT";
 
 static const char *const sql[N_STMTS] = {
     [STMT_BEGIN] = "BEGIN",
     [STMT_COMMIT] = "COMMIT",
     [STMT_ROLLBACK] = "ROLLBACK",
-    [STMT_MARK] = "SELECT store_id, generation, n_records, seq, db_last_member, db_last_member_rev,"
-                  " db_length, objects, live_bytes, name_bytes, damaged FROM mark WHERE id = 1",
+    [STMT_MARK] =
+        "SELECT store_id, generation, n_records, seq, db_last_member, db_last_member_rev,"
+        " db_length, objects, live_bytes, name_bytes, damaged, db_members FROM mark WHERE id = 1",
     [STMT_LOOKUP] = "SELECT " INDEX_OBJECT_COLUMNS " FROM objects WHERE key = ?1",
     [STMT_META] = "SELECT meta FROM objects WHERE key = ?1",
     [STMT_LIST] = "SELECT key, size, mtime, md5, damage FROM objects WHERE key >= ?1 ORDER BY key",
-    [STMT_BY_PLACE] = "SELECT key, " INDEX_OBJECT_COLUMNS
-                      " FROM objects INDEXED BY objects_by_place"
-                      " WHERE (block, offset, key) > (?1, ?2, ?3)"
-                      " ORDER BY block, offset, key LIMIT ?4",
+    [STMT_BY_PLACE] =
+        "SELECT key, " INDEX_OBJECT_COLUMNS " FROM objects INDEXED BY objects_by_place"
+        " WHERE (block, offset, key) > (?1, ?2, ?3)"
+        " ORDER BY block, offset, key LIMIT ?4",
     [STMT_BEGIN_WRITE] = "BEGIN IMMEDIATE",
     [STMT_INSERT] = "INSERT OR IGNORE INTO objects(key, " INDEX_OBJECT_COLUMNS ", meta)"
                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
@@ -61,9 +63,10 @@ static const char *const sql[N_STMTS] = {
     [STMT_DAMAGE_KEY] = "UPDATE objects SET damage = ?2 WHERE key = ?1 AND damage <> ?2",
     [STMT_MD5] = "UPDATE objects INDEXED BY objects_by_place SET md5 = ?3"
                  " WHERE block = ?1 AND offset = ?2 AND (size = 0) = ?4",
-    [STMT_SET_MARK] = "UPDATE mark SET store_id = ?1, generation = ?2, n_records = ?3, seq = ?4,"
-                      " db_last_member = ?5, db_last_member_rev = ?6, db_length = ?7, objects = ?8,"
-                      " live_bytes = ?9, name_bytes = ?10, damaged = ?11 WHERE id = 1",
+    [STMT_SET_MARK] =
+        "UPDATE mark SET store_id = ?1, generation = ?2, n_records = ?3, seq = ?4,"
+        " db_last_member = ?5, db_last_member_rev = ?6, db_length = ?7, objects = ?8,"
+        " live_bytes = ?9, name_bytes = ?10, damaged = ?11, db_members = ?12 WHERE id = 1",
 };
 
 static int exec(struct index *ix, const char *text)
@@ -122,13 +125,15 @@ static int configure(struct index *ix)
 {
     sqlite3_extended_result_codes(ix->db, 1);
     sqlite3_busy_timeout(ix->db, BUSY_TIMEOUT_MS);
-    int rc = exec(ix, "PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 0; PRAGMA cache_size = -2048;"
-                      "PRAGMA temp_store = FILE; PRAGMA cell_size_check = ON");
+    int rc =
+        exec(ix, "PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 0; PRAGMA cache_size = -2048;"
+                 "PRAGMA temp_store = FILE; PRAGMA cell_size_check = ON");
     if (rc == 0 && ix->mode == INDEX_TEMP) {
         return exec(ix, "PRAGMA synchronous = OFF");
     }
     if (rc == 0) {
-        rc = exec(ix, ix->mode == INDEX_WRITER ? "PRAGMA synchronous = NORMAL" : "PRAGMA query_only = ON");
+        rc = exec(ix, ix->mode == INDEX_WRITER ? "PRAGMA synchronous = NORMAL"
+                                               : "PRAGMA query_only = ON");
     }
     sqlite3_wal_hook(ix->db, on_wal, ix); /* also takes the place of automatic checkpoints */
     if (ix->mode == INDEX_READER &&
@@ -160,7 +165,8 @@ static int prepare(struct index *ix)
 {
     int n = ix->mode == INDEX_READER ? STMT_BEGIN_WRITE : N_STMTS;
     for (int i = 0; i < n; i++) {
-        int rc = sqlite3_prepare_v3(ix->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &ix->stmts[i], NULL);
+        int rc =
+            sqlite3_prepare_v3(ix->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &ix->stmts[i], NULL);
         if (rc != SQLITE_OK) {
             /* A plain error means that the text does not fit the schema. */
             return (rc & 0xff) == SQLITE_ERROR ? ZERR_CORRUPT : index_zerr(rc);
@@ -191,6 +197,7 @@ int index_load_counts(struct index *ix, struct index_counts *ret)
     ret->totals.live_bytes = (uint64_t)sqlite3_column_int64(s, 8);
     ret->totals.name_bytes = (uint64_t)sqlite3_column_int64(s, 9);
     ret->totals.damaged = (uint64_t)sqlite3_column_int64(s, 10);
+    ret->mark.db_members = (uint64_t)sqlite3_column_int64(s, 11);
     sqlite3_reset(s);
     return id.len == 0 || id.len == STORE_ID_BYTES ? 0 : ZERR_CORRUPT;
 }
@@ -204,7 +211,8 @@ static int open_file(struct index *ix, const char *path, struct zerr_info *info)
         /* SQLite would make it readable for everyone; its other files take this one's mode. */
         int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         if (fd < 0) {
-            return zerr_fail(info, errno == ENOSPC ? ZERR_NO_SPACE : ZERR_IO, errno, "index %s", path);
+            return zerr_fail(info, errno == ENOSPC ? ZERR_NO_SPACE : ZERR_IO, errno, "index %s",
+                             path);
         }
         close(fd);
     }
@@ -216,7 +224,8 @@ static int open_file(struct index *ix, const char *path, struct zerr_info *info)
     return index_zerr(sqlite3_open_v2(path, &ix->db, flags, NULL));
 }
 
-int index_open(const char *path, enum index_open_mode mode, struct index **ret, struct zerr_info *info)
+int index_open(const char *path, enum index_open_mode mode, struct index **ret,
+               struct zerr_info *info)
 {
     struct index *ix = calloc(1, sizeof *ix);
     if (ix == NULL) {
@@ -246,7 +255,8 @@ int index_open(const char *path, enum index_open_mode mode, struct index **ret, 
     }
     if (rc != 0) {
         rc = zerr_fail(info, rc, 0, "index %s: %s", mode == INDEX_TEMP ? "(temporary)" : path,
-                       rc == ZERR_UNSUPPORTED || ix->db == NULL || sqlite3_errcode(ix->db) == SQLITE_OK
+                       rc == ZERR_UNSUPPORTED || ix->db == NULL ||
+                               sqlite3_errcode(ix->db) == SQLITE_OK
                            ? zerr_str(rc)
                            : sqlite3_errmsg(ix->db));
         index_close(ix);

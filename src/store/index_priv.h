@@ -8,7 +8,7 @@
 #include "store/index.h"
 
 enum index_stmt {
-    STMT_BEGIN,    /* for reading: one snapshot */
+    STMT_BEGIN, /* for reading: one snapshot */
     STMT_COMMIT,
     STMT_ROLLBACK,
     STMT_MARK,
@@ -56,7 +56,8 @@ int index_zerr(int sqlite_rc);
 /* Blobs are not copied: valid until the statement is reset. An empty slice is an empty blob. */
 int index_bind_slice(sqlite3_stmt *, int at, struct slice);
 struct slice index_column_slice(sqlite3_stmt *, int col);
-/* 0: a row is there, reset when done; ZERR_NOT_FOUND: none, already reset; or an error, likewise. */
+/* 0: a row is there, reset when done; ZERR_NOT_FOUND: none, already reset; or an error, likewise.
+ */
 int index_fetch(sqlite3_stmt *) ZKV_MUST_CHECK;
 /* Runs a statement that gives no rows, and resets it. */
 int index_run(sqlite3_stmt *) ZKV_MUST_CHECK;

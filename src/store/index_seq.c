@@ -14,9 +14,12 @@ struct seq_table {
 static int zerr_of(int rc)
 {
     switch (rc & 0xff) {
-    case SQLITE_FULL: return ZERR_NO_SPACE;
-    case SQLITE_NOMEM: return ZERR_NOMEM;
-    default: return ZERR_IO;
+    case SQLITE_FULL:
+        return ZERR_NO_SPACE;
+    case SQLITE_NOMEM:
+        return ZERR_NOMEM;
+    default:
+        return ZERR_IO;
     }
 }
 
@@ -71,10 +74,14 @@ void seq_table_destroy(struct seq_table *t)
 
 int seq_table_add(struct seq_table *t, const struct seq_row *row, bool *ret_new)
 {
-    const sqlite3_int64 v[] = {(sqlite3_int64)row->seq, row->frame.block,
-                               (sqlite3_int64)row->frame.off, row->body.block,
-                               (sqlite3_int64)row->body.off, (sqlite3_int64)row->frame_len,
-                               row->n_records, row->flags};
+    const sqlite3_int64 v[] = {(sqlite3_int64)row->seq,
+                               row->frame.block,
+                               (sqlite3_int64)row->frame.off,
+                               row->body.block,
+                               (sqlite3_int64)row->body.off,
+                               (sqlite3_int64)row->frame_len,
+                               row->n_records,
+                               row->flags};
     int rc = SQLITE_OK;
     for (int i = 0; i < 8 && rc == SQLITE_OK; i++) {
         rc = sqlite3_bind_int64(t->add, i + 1, v[i]);

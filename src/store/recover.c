@@ -34,6 +34,7 @@ struct recovery {
     struct index_mark mark; /* of the index as found; n_records 0 after it was made anew */
     bool mark_ok;           /* the record before mark.n_records was seen and has mark.seq */
     uint64_t in_tx;
+    bool from_mark;         /* the db was read from the index's mark on */
     bool lost;              /* a member in the middle cannot be read */
     uint64_t rev;           /* of the next record from the tail */
     uint8_t *zero_seen;     /* the original's db: per block, 1: named, 2: an object at offset 0 */
@@ -152,6 +153,7 @@ static int scan_db(struct recovery *r, struct db_pos from)
                            .progress = from.off == 0 ? on_progress : NULL};
     struct zerr_info local = {0};
     r->lost = false;
+    r->from_mark = false;
     int rc = db_scan(st->vfs, st->db_file, from, &v, &r->sum, &local);
     if (rc == 0) {
         rc = tx_step(r, true);
@@ -193,6 +195,7 @@ static int follow_db(struct recovery *r)
         rc = scan_db(r, (struct db_pos){r->mark.db_last_member, r->mark.db_last_member_rev});
         /* The record that the mark names may be in an unsealed block only: step 4 compares it. */
         bool there = rc == 0 && r->sum.members > 0; /* the mark's own member is read again */
+        r->from_mark = there;
         if (there || (rc != 0 && rc != ZERR_BAD_REV && rc != ZERR_CORRUPT)) {
             return rc;
         }
@@ -381,6 +384,8 @@ static int set_state(struct recovery *r)
     const struct db_state *s = &r->sum.state;
     st->db_last = r->sum.last_member;
     st->db_end = r->sum.end;
+    /* A scan from the mark on has read the mark's last member again. */
+    st->db_members = r->sum.members + (r->from_mark ? r->mark.db_members - 1 : 0);
     st->generation = s->generation > 0 ? s->generation : 1;
     if (s->has_store_id) {
         memcpy(st->store_id, s->store_id, STORE_ID_BYTES);
@@ -521,6 +526,9 @@ static int recover_with_db(struct recovery *r, uint32_t id)
     }
     if (rc == 0) {
         rc = settle(r);
+    }
+    if (rc == 0 && db_rewrite(r->st) != 0) {
+        store_note(r->st, LOG_WARN, "the history could not be rewritten in larger members, ignoring");
     }
     return rc == 0 ? note_mark(r) : rc;
 }

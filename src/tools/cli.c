@@ -62,7 +62,8 @@ const char *cli_bytes(uint64_t n, char out[CLI_BYTES_LEN])
     return out;
 }
 
-void cli_progress(struct cli_progress *p, const char *what, uint64_t done, uint64_t total, bool count)
+void cli_progress(struct cli_progress *p, const char *what, uint64_t done, uint64_t total,
+                  bool count)
 {
     struct timespec now;
     if (!isatty(STDERR_FILENO) || clock_gettime(CLOCK_MONOTONIC, &now) != 0) {

@@ -35,7 +35,8 @@ struct cli_progress {
     bool is_shown;
 };
 /* total 0: unknown; done and total are bytes or, with `count`, things. */
-void cli_progress(struct cli_progress *, const char *what, uint64_t done, uint64_t total, bool count);
+void cli_progress(struct cli_progress *, const char *what, uint64_t done, uint64_t total,
+                  bool count);
 void cli_progress_end(struct cli_progress *); /* erases the line */
 
 #endif

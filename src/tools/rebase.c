@@ -140,7 +140,8 @@ static int send_body(struct rebase *r, struct put *put, const struct object *obj
                      const struct source_block *b)
 {
     for (uint64_t off = 0; off < obj->size && !r->done;) {
-        size_t want = obj->size - off < CHUNK_BYTES ? (size_t)(obj->size - off) : CHUNK_BYTES, n = 0;
+        size_t want = obj->size - off < CHUNK_BYTES ? (size_t)(obj->size - off) : CHUNK_BYTES,
+               n = 0;
         int rc = r->src.vfs->ops->pread(b->file, r->buffer, want, obj->body.off + off, &n);
         if (rc != 0 || n < want) {
             return rc != 0 ? rc : ZERR_DAMAGED;
@@ -188,8 +189,11 @@ static int copy_body(struct rebase *r, const struct put_spec *spec, const struct
 
 static int copy_name(struct rebase *r, const struct put_spec *spec)
 {
-    struct copy_spec copy = {.key = spec->key, .src = r->last_dst, .meta = spec->meta,
-                             .sys = spec->sys, .mtime_ms = spec->mtime_ms};
+    struct copy_spec copy = {.key = spec->key,
+                             .src = r->last_dst,
+                             .meta = spec->meta,
+                             .sys = spec->sys,
+                             .mtime_ms = spec->mtime_ms};
     r->done = false;
     int rc = store_copy(r->dst, &copy, on_done, r);
     if (rc != 0) {
@@ -241,7 +245,8 @@ static int copy_object(void *user, struct slice key, const struct object *obj)
     }
     if (rc != 0) {
         char quoted[256];
-        return zerr_fail(r->info, rc, 0, "%s: %s", log_quote(key, quoted, sizeof quoted), zerr_str(rc));
+        return zerr_fail(r->info, rc, 0, "%s: %s", log_quote(key, quoted, sizeof quoted),
+                         zerr_str(rc));
     }
     if (!same) {
         r->res->bodies++;
@@ -282,9 +287,15 @@ static int open_target(struct rebase *r)
     }
     r->res->started = true;
     struct store_config cfg = {
-        .vfs = r->dst_vfs, .workers = &r->workers.base, .dir = r->opt->to,
-        .block_size = r->opt->block_size, .sync = STORE_SYNC_BLOCK, .reserve = UINT64_MAX,
-        .user = r, .note = on_note, .fatal = on_fatal,
+        .vfs = r->dst_vfs,
+        .workers = &r->workers.base,
+        .dir = r->opt->to,
+        .block_size = r->opt->block_size,
+        .sync = STORE_SYNC_BLOCK,
+        .reserve = UINT64_MAX,
+        .user = r,
+        .note = on_note,
+        .fatal = on_fatal,
     };
     return store_open(&cfg, &r->dst, r->info);
 }
@@ -317,6 +328,11 @@ static int replay_source(struct rebase *r)
     if (rc == 0) {
         rc = replay(&r->src, r->ix, r->opt->has_rev ? r->opt->rev : REPLAY_ALL, NULL, &r->progress,
                     &replayed, r->info);
+    }
+    if (rc == 0 && replayed.n_damaged > 0) {
+        rc = zerr_fail(r->info, ZERR_CORRUPT, 0,
+                       "the history of %s is damaged: run zipkvverify -rebuild on it first",
+                       r->opt->from);
     }
     if (rc == 0) {
         struct index_totals t;

@@ -28,6 +28,7 @@ struct rebase_result {
 
 /* Blocks; standard error shows progress. Damaged objects are left out and counted. On failure the
  * target is incomplete. ZERR_EXISTS: the target is not empty. ZERR_BAD_REV. */
-int rebase_run(const struct rebase_options *, struct rebase_result *ret, struct zerr_info *) ZKV_MUST_CHECK;
+int rebase_run(const struct rebase_options *, struct rebase_result *ret,
+               struct zerr_info *) ZKV_MUST_CHECK;
 
 #endif

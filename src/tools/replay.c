@@ -11,7 +11,7 @@
 
 #include "store/tail.h"
 
-#define TRIES 5              /* a file may be renamed or replaced between two system calls */
+#define TRIES 5 /* a file may be renamed or replaced between two system calls */
 #define SECOND_LOOK_MS 100
 #define ROWS_A_TRANSACTION 20000
 
@@ -105,7 +105,8 @@ static int open_db(struct vfs *vfs, struct vfs_file **ret, char name[FILE_NAME_B
             return ZERR_NOT_FOUND;
         }
         if (rc == ZERR_NOT_FOUND) {
-            rc = zerr_fail(&tried, ZERR_CORRUPT, 0, "there are blocks and no db (the history): put it "
+            rc = zerr_fail(&tried, ZERR_CORRUPT, 0,
+                           "there are blocks and no db (the history): put it "
                            "back from a copy, or run zipkvverify -rebuild");
         }
         dir_view_finish(&view);
@@ -129,8 +130,8 @@ static int read_db(struct run *r, struct db_state *ret, struct zerr_info *info)
     if (rc != 0) {
         return rc;
     }
-    struct db_visitor visitor = {.user = r, .record = on_db_record, .damage = on_db_damage,
-                                 .progress = on_db_progress};
+    struct db_visitor visitor = {
+        .user = r, .record = on_db_record, .damage = on_db_damage, .progress = on_db_progress};
     rc = db_scan(r->vfs, file, (struct db_pos){0}, &visitor, &sum, info);
     r->vfs->ops->close(file);
     if (rc != 0) {
@@ -188,11 +189,16 @@ static int read_tail(struct run *r, const struct db_state *state, struct zerr_in
     return rc;
 }
 
-int replay(struct source *src, struct index *ix, uint64_t last_rev, const struct replay_visitor *visitor,
-           struct cli_progress *progress, struct replay_result *ret, struct zerr_info *info)
+int replay(struct source *src, struct index *ix, uint64_t last_rev,
+           const struct replay_visitor *visitor, struct cli_progress *progress,
+           struct replay_result *ret, struct zerr_info *info)
 {
     *ret = (struct replay_result){0};
-    struct run r = {.vfs = src->vfs, .ix = ix, .visitor = visitor, .progress = progress, .res = ret,
+    struct run r = {.vfs = src->vfs,
+                    .ix = ix,
+                    .visitor = visitor,
+                    .progress = progress,
+                    .res = ret,
                     .n_max = last_rev == REPLAY_ALL ? UINT64_MAX : last_rev + 1};
     struct db_state state = {0};
     int rc = ix != NULL ? index_begin(ix) : 0;
@@ -208,7 +214,8 @@ int replay(struct source *src, struct index *ix, uint64_t last_rev, const struct
     db_state_finish(&state);
     rc = rc == ENOUGH ? 0 : rc;
     if (rc == 0 && last_rev != REPLAY_ALL && ret->n_records <= last_rev) {
-        rc = zerr_fail(info, ZERR_BAD_REV, 0, "there is no revision %llu: the history has %llu records%s",
+        rc = zerr_fail(info, ZERR_BAD_REV, 0,
+                       "there is no revision %llu: the history has %llu records%s",
                        (unsigned long long)last_rev, (unsigned long long)ret->n_records,
                        ret->n_records > 0 ? ", numbered from 0" : "");
     }

@@ -22,7 +22,8 @@ struct replay_result {
 #define REPLAY_ALL UINT64_MAX
 
 /* Up to and with revision last_rev, or REPLAY_ALL. ZERR_BAD_REV: the history ends before it.
- * ZERR_NOT_FOUND: there is no store in the directory. ix (may be NULL) is a new INDEX_TEMP. visitor may be NULL. */
+ * ZERR_NOT_FOUND: there is no store in the directory. ix (may be NULL) is a new INDEX_TEMP. visitor
+ * may be NULL. */
 int replay(struct source *, struct index *ix, uint64_t last_rev, const struct replay_visitor *,
            struct cli_progress *, struct replay_result *ret, struct zerr_info *) ZKV_MUST_CHECK;
 

@@ -41,8 +41,8 @@ static int open_file(struct source *src, uint32_t number, struct source_block *b
     return rc;
 }
 
-/* As scan_block() sees it: a damaged header is not the end, the salt stands in the head of the first
- * frame too. */
+/* As scan_block() sees it: a damaged header is not the end, the salt stands in the head of the
+ * first frame too. */
 static int read_header(struct source *src, struct source_block *b)
 {
     uint8_t raw[BLOCK_HEADER_BYTES + FRAME_HEAD_BYTES];
@@ -60,7 +60,8 @@ static int read_header(struct source *src, struct source_block *b)
         b->header.block = b->number;
         b->header.salt = le64_get(raw + BLOCK_HEADER_BYTES + 8);
         if ((memcmp(raw, BLOCK_MAGIC, 8) == 0 || le64_get(raw + 32) == b->header.salt) &&
-            frame_head_decode(raw + BLOCK_HEADER_BYTES, &b->header, BLOCK_HEADER_BYTES, &head) == 0) {
+            frame_head_decode(raw + BLOCK_HEADER_BYTES, &b->header, BLOCK_HEADER_BYTES, &head) ==
+                0) {
             rc = 0;
         }
     }

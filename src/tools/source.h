@@ -13,7 +13,7 @@
 struct source_block {
     struct vfs_file *file; /* NULL: this slot is empty */
     uint32_t number;
-    uint64_t size;              /* when it was opened */
+    uint64_t size; /* when it was opened */
     bool unsealed;
     bool framed;                /* false: written by the original, no header */
     struct block_header header; /* salt and number, at least, if framed */

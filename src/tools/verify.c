@@ -51,7 +51,7 @@ int verify_add_record(struct verify *v, struct record_set *set, const struct rec
     return rc;
 }
 
-/* ---- the history ------------------------------------------------------------------------------ */
+/* ---- the history ----------------------------------------------------------------------------- */
 
 static int on_record(void *user, uint64_t rev, const struct record *rec)
 {
@@ -60,8 +60,9 @@ static int on_record(void *user, uint64_t rev, const struct record *rec)
         return 0; /* the original's */
     }
     if (rec->seq <= v->prev_seq) {
-        verify_say(v, "damaged: history: the number of revision %" PRIu64 " is not above the one before",
-                   rev);
+        verify_say(
+            v, "damaged: history: the number of revision %" PRIu64 " is not above the one before",
+            rev);
         v->res->places_damaged++;
     }
     v->prev_seq = rec->seq;
@@ -81,8 +82,12 @@ static int read_history(struct verify *v)
     v->res->revisions = replayed.n_records;
     v->res->unflushed = replayed.n_unflushed;
     if (replayed.n_damaged > 0) {
-        verify_say(v, "damaged: history: %" PRIu64 " parts of it cannot be read; their records %s",
-                   replayed.n_damaged, "were taken from the blocks where those have them");
+        verify_say(v,
+                   "damaged: history: %" PRIu64
+                   " parts of it cannot be read, what they say of names "
+                   "is not known here (-rebuild takes it from the blocks)",
+                   replayed.n_damaged);
+        v->lost_history = true;
         v->res->places_damaged += replayed.n_damaged;
         v->partial = true;
     }
@@ -100,15 +105,18 @@ static void compare_sets(struct verify *v)
     if (h->count == f->count) {
         verify_say(v, "damaged: history and blocks disagree on at least one record");
     } else {
-        verify_say(v, "damaged: the history has %" PRIu64 " records, the blocks have %" PRIu64 " of them%s",
-                   h->count, f->count,
-                   f->count > h->count ? " and more (zipkvverify -rebuild makes a history from the blocks)"
-                                       : "");
+        verify_say(
+            v,
+            "damaged: the history has %" PRIu64 " records, the blocks have %" PRIu64 " of them%s",
+            h->count, f->count,
+            f->count > h->count ? " and more (zipkvverify -rebuild makes a history from the blocks)"
+                                : "");
     }
     v->res->places_damaged++;
 }
 
-/* ---- the look-up index ------------------------------------------------------------------------ */
+/* ---- the look-up index ------------------------------------------------------------------------
+ */
 
 /* Opens it if it can be used at all, and finds out whether it must agree with the history. */
 static void open_index(struct verify *v, const char *path)
@@ -130,6 +138,8 @@ static void open_index(struct verify *v, const char *path)
         snprintf(note, cap, "there is none; the next start makes it");
     } else if (rc != 0) {
         snprintf(note, cap, "cannot be used (%s); the next start makes it anew", zerr_str(rc));
+    } else if (v->lost_history) {
+        snprintf(note, cap, "not compared, the history is damaged");
     } else if (!v->res->locked) {
         snprintf(note, cap, "not compared, a server is changing it");
     } else if (mark.n_records != v->res->revisions) {
@@ -181,9 +191,9 @@ static int finish_index(struct verify *v, const char *path)
         if (rc == 0) {
             rc = index_get_totals(v->real, &have);
         }
-        v->index_wrong = v->index_wrong ||
-                         (rc == 0 && (want.objects != have.objects || want.live_bytes != have.live_bytes ||
-                                      want.name_bytes != have.name_bytes));
+        v->index_wrong = v->index_wrong || (rc == 0 && (want.objects != have.objects ||
+                                                        want.live_bytes != have.live_bytes ||
+                                                        want.name_bytes != have.name_bytes));
     }
     if (rc == 0 && v->in_tx) {
         rc = index_commit(v->real);
@@ -199,17 +209,18 @@ static int finish_index(struct verify *v, const char *path)
         v->res->places_damaged++;
         rc = index_remove(path);
         snprintf(v->res->index_note, sizeof v->res->index_note,
-                 rc == 0 ? "removed; the next start makes it anew" : "cannot be removed; do that by hand");
+                 rc == 0 ? "removed; the next start makes it anew"
+                         : "cannot be removed; do that by hand");
     }
     return 0;
 }
 
-/* ---- names ------------------------------------------------------------------------------------ */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 struct finding {
-    const char *why;  /* NULL: nothing wrong was seen */
-    bool sure;        /* all that can be checked was */
-    bool unchecked;   /* there is nothing to check the body's bytes against */
+    const char *why; /* NULL: nothing wrong was seen */
+    bool sure;       /* all that can be checked was */
+    bool unchecked;  /* there is nothing to check the body's bytes against */
 };
 
 static bool same_place(struct place a, struct place b)
@@ -218,7 +229,8 @@ static bool same_place(struct place a, struct place b)
 }
 
 /* The record of the name, in its own frame. */
-static int check_record(struct verify *v, struct slice key, const struct object *obj, struct finding *f)
+static int check_record(struct verify *v, struct slice key, const struct object *obj,
+                        struct finding *f)
 {
     const struct bad_place *bad = verify_find_bad(v, obj->frame);
     if (bad != NULL) {
@@ -236,8 +248,9 @@ static int check_record(struct verify *v, struct slice key, const struct object 
     struct record rec;
     arena_reset(&v->arena);
     int rc = source_record(&v->src, obj->frame, key, &v->arena, &rec);
-    if (rc == ZERR_DAMAGED || (rc == 0 && (!same_place(rec.body, obj->body) || rec.size != obj->size ||
-                                           memcmp(rec.md5, obj->md5, sizeof rec.md5) != 0))) {
+    if (rc == ZERR_DAMAGED ||
+        (rc == 0 && (!same_place(rec.body, obj->body) || rec.size != obj->size ||
+                     memcmp(rec.md5, obj->md5, sizeof rec.md5) != 0))) {
         f->why = "its record is not where the history says";
         rc = 0;
     }
@@ -313,10 +326,10 @@ static int check_md5(struct verify *v, const struct source_block *b, const struc
 static int check_plain_body(struct verify *v, const struct object *obj, const struct object *found,
                             struct finding *f)
 {
-    const struct object *known = obj->has_md5 ? obj
-                                 : found != NULL && found->has_md5 && same_place(found->body, obj->body)
-                                     ? found
-                                     : NULL;
+    const struct object *known =
+        obj->has_md5                                                            ? obj
+        : found != NULL && found->has_md5 && same_place(found->body, obj->body) ? found
+                                                                                : NULL;
     if (v->has_last && same_place(v->last_body, obj->body) && v->last_size == obj->size) {
         f->why = v->last_why;
         f->unchecked = v->last_unchecked;
@@ -392,7 +405,7 @@ static int on_name(void *user, struct slice key, const struct object *obj)
     return check_index(v, key, obj, found, f.why != NULL, f.sure);
 }
 
-/* ---- all of it -------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static int take_lock(struct verify *v)
 {

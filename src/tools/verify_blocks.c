@@ -2,7 +2,8 @@
  *
  * In a sealed block whatever is neither valid nor VOID is damage (I5). In an unsealed one, frames
  * are being written or were cut off: there only what the history counts on is damage, and that the
- * names' part finds out from the list kept here. Memory goes with the damage, not with the blocks. */
+ * names' part finds out from the list kept here. Memory goes with the damage, not with the blocks.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -124,7 +125,8 @@ static int bad_frame(struct verify *v, const struct scan_frame *f)
             }
         }
         verify_say(v, "damaged: block %" PRIu32 ", offset %" PRIu64 ", %" PRIu64 " bytes: %s%s%s%s",
-                   v->scanning->number, f->off, f->len, why, piece, key[0] != '\0' ? ": " : "", key);
+                   v->scanning->number, f->off, f->len, why, piece, key[0] != '\0' ? ": " : "",
+                   key);
         v->res->places_damaged++;
         v->partial = v->partial || f->verdict != SCAN_BAD_BODY;
     }
@@ -134,7 +136,8 @@ static int bad_frame(struct verify *v, const struct scan_frame *f)
 static int on_frame(void *user, const struct scan_frame *f)
 {
     struct verify *v = user;
-    cli_progress(&v->progress, "checking blocks", v->bytes_before + f->off, v->res->disk_bytes, false);
+    cli_progress(&v->progress, "checking blocks", v->bytes_before + f->off, v->res->disk_bytes,
+                 false);
     int rc = 0;
     if (f->verdict == SCAN_VALID || (f->verdict == SCAN_BAD_BODY && !v->scanning->unsealed)) {
         rc = count_records(v, &f->rec);
@@ -158,12 +161,15 @@ static int on_frame(void *user, const struct scan_frame *f)
 /* A block that cannot be walked: what that means, and whether to go on. */
 static int bad_block(struct verify *v, uint32_t number, int rc)
 {
-    const char *why = rc == ZERR_IO ? "the device cannot read it" : "its header is damaged beyond repair";
+    const char *why =
+        rc == ZERR_IO ? "the device cannot read it" : "its header is damaged beyond repair";
     if (rc == ZERR_NOT_FOUND) {
-        return 0; /* gone since the directory was listed; the names' part sees whether it is missed */
+        return 0; /* gone since the directory was listed; the names' part sees whether it is missed
+                   */
     }
     if (rc == ZERR_UNSUPPORTED) {
-        return zerr_fail(v->info, rc, 0, "block %" PRIu32 " was written by a newer version", number);
+        return zerr_fail(v->info, rc, 0, "block %" PRIu32 " was written by a newer version",
+                         number);
     }
     if (rc != ZERR_CORRUPT && rc != ZERR_IO) {
         return zerr_fail(v->info, rc, vfs_last_errno(), "block %" PRIu32, number);
@@ -180,9 +186,11 @@ static int scan_number(struct verify *v, uint32_t number)
     size_t n_bad = v->n_bad;
     int rc = source_block(&v->src, number, &v->scanning);
     if (rc == 0 && v->scanning->framed) {
-        rc = scan_block(v->scanning->file, number, v->voids_only ? 0 : SCAN_BODIES, on_frame, v, &scanned);
+        rc = scan_block(v->scanning->file, number, v->voids_only ? 0 : SCAN_BODIES, on_frame, v,
+                        &scanned);
         if (rc == 0 && scanned.header_damaged && !v->voids_only) {
-            verify_say(v, "damaged: block %" PRIu32 ": its header (its frames can be read)", number);
+            verify_say(v, "damaged: block %" PRIu32 ": its header (its frames can be read)",
+                       number);
             v->res->places_damaged++;
         }
         v->bytes_before += rc == 0 ? scanned.file_len : 0;

@@ -32,18 +32,19 @@ struct verify {
     struct source src;
     struct vfs_file *lock;
     struct cli_progress progress;
-    struct index *ix;   /* the replayed history */
+    struct index *ix; /* the replayed history */
     struct arena arena;
     struct buf scratch;
 
     /* verify_history(), verify_blocks() */
     struct record_set in_history, in_frames; /* records that have a sequence number */
     uint64_t prev_seq, last_seq;
-    bool partial; /* some of either could not be read: the sets need not be equal */
+    bool lost_history; /* some of the db */
+    bool partial;      /* some of either could not be read: the sets need not be equal */
     struct dir_view view;
     uint64_t bytes_before; /* progress: of the blocks scanned */
     const struct source_block *scanning;
-    bool voids_only; /* the second pass */
+    bool voids_only;       /* the second pass */
     struct bad_place *bad; /* rising */
     size_t n_bad, cap_bad;
     struct seq_range *voids;
@@ -53,7 +54,7 @@ struct verify {
     struct index *real; /* index.sqlite; NULL: cannot be used */
     bool compare;       /* it must say what the history says */
     bool in_tx;
-    bool precise;       /* each record is looked at, since the sets are not equal */
+    bool precise; /* each record is looked at, since the sets are not equal */
     bool index_wrong;
     struct place last_body; /* of the original, checked last */
     uint64_t last_size;

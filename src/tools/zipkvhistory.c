@@ -25,14 +25,21 @@ int main(int argc, char **argv)
 {
     const char *dir = NULL;
     const struct opt opts[] = {
-        {.name = "dir", .kind = OPT_STRING, .target = &dir, .arg = "DIR", .required = true,
+        {.name = "dir",
+         .kind = OPT_STRING,
+         .target = &dir,
+         .arg = "DIR",
+         .required = true,
          .help = "The directory of the store."},
     };
     const struct opts_spec spec = {
-        .program = "zipkvhistory", .usage = "-dir DIR",
-        .about = "Prints every PUT and DELETE of a store in order: its revision, what it was, and the name.\n"
+        .program = "zipkvhistory",
+        .usage = "-dir DIR",
+        .about = "Prints every PUT and DELETE of a store in order: its revision, what it was, and "
+                 "the name.\n"
                  "A server may be running.",
-        .opts = opts, .n_opts = sizeof opts / sizeof opts[0],
+        .opts = opts,
+        .n_opts = sizeof opts / sizeof opts[0],
     };
     int code = opts_main(&spec, argc, argv, NULL);
     if (code >= 0) {
@@ -52,9 +59,11 @@ int main(int argc, char **argv)
         rc = cli_flush_stdout(&info);
     }
     if (rc == 0 && result.n_damaged > 0) {
-        rc = zerr_fail(&info, ZERR_DAMAGED, 0, "%" PRIu64 " parts of the history cannot be read: their "
-                       "revisions are missing here (zipkvverify -rebuild takes them from the blocks)",
-                       result.n_damaged);
+        rc = zerr_fail(
+            &info, ZERR_DAMAGED, 0,
+            "%" PRIu64 " parts of the history cannot be read: their "
+            "revisions are missing here (zipkvverify -rebuild takes them from the blocks)",
+            result.n_damaged);
     }
     source_close(&src);
     return rc == 0 ? CLI_OK : cli_fail("zipkvhistory", NULL, rc, &info);

@@ -20,9 +20,11 @@ static void report(const struct rebase_options *o, const struct rebase_result *r
         return;
     }
     printf("copied %" PRIu64 " objects with %" PRIu64 " bodies (%s) as of revision %" PRIu64
-           " from %s to %s\n", r->objects, r->bodies, cli_bytes(r->bytes, bytes), r->revision, o->from, o->to);
+           " from %s to %s\n",
+           r->objects, r->bodies, cli_bytes(r->bytes, bytes), r->revision, o->from, o->to);
     if (r->unchecked > 0) {
-        printf("of %" PRIu64 " bodies no MD5 is on record, they were copied as they are\n", r->unchecked);
+        printf("of %" PRIu64 " bodies no MD5 is on record, they were copied as they are\n",
+               r->unchecked);
     }
     if (r->damaged > 0) {
         printf("%" PRIu64 " objects are damaged and were left out\n", r->damaged);
@@ -33,22 +35,42 @@ int main(int argc, char **argv)
 {
     struct rebase_options o = {.program = "zipkvrebase", .rev = NO_REV};
     const struct opt opts[] = {
-        {.name = "from", .kind = OPT_STRING, .target = &o.from, .arg = "DIR", .required = true,
+        {.name = "from",
+         .kind = OPT_STRING,
+         .target = &o.from,
+         .arg = "DIR",
+         .required = true,
          .help = "The directory to copy from. It is not changed."},
-        {.name = "to", .kind = OPT_STRING, .target = &o.to, .arg = "DIR", .required = true,
+        {.name = "to",
+         .kind = OPT_STRING,
+         .target = &o.to,
+         .arg = "DIR",
+         .required = true,
          .help = "The directory to copy to: empty, or it is made."},
-        {.name = "to-bs", .kind = OPT_BYTES, .target = &o.block_size, .arg = "BYTES",
-         .min = BLOCK_SIZE_MIN, .help = "The size of the new blocks.", .dflt = "40M"},
-        {.name = "rev", .kind = OPT_U64, .target = &o.rev, .arg = "N", .max = UINT64_MAX - 1,
+        {.name = "to-bs",
+         .kind = OPT_BYTES,
+         .target = &o.block_size,
+         .arg = "BYTES",
+         .min = BLOCK_SIZE_MIN,
+         .help = "The size of the new blocks.",
+         .dflt = "40M"},
+        {.name = "rev",
+         .kind = OPT_U64,
+         .target = &o.rev,
+         .arg = "N",
+         .max = UINT64_MAX - 1,
          .help = "The revision to copy: the state after records 0 to N of the history\n"
                  "(zipkvhistory lists them).",
          .dflt = "the last one"},
     };
     const struct opts_spec spec = {
-        .program = o.program, .usage = "-from DIR -to DIR [options]",
-        .about = "Copies the objects of a store, as they were at a revision, into an empty directory, and\n"
+        .program = o.program,
+        .usage = "-from DIR -to DIR [options]",
+        .about = "Copies the objects of a store, as they were at a revision, into an empty "
+                 "directory, and\n"
                  "checks them. What was overwritten or deleted by then stays behind.",
-        .opts = opts, .n_opts = sizeof opts / sizeof opts[0],
+        .opts = opts,
+        .n_opts = sizeof opts / sizeof opts[0],
     };
     int code = opts_main(&spec, argc, argv, NULL);
     if (code >= 0) {

@@ -22,18 +22,22 @@ static void report(const struct verify_result *r)
         printf(", %" PRIu64 " of them only in unsealed blocks", r->unflushed);
     }
     uint64_t dead = r->body_bytes > r->live_bytes ? r->body_bytes - r->live_bytes : 0;
-    printf("\nobjects: %" PRIu64 "; bodies: live %s, dead %s\n", r->objects, cli_bytes(r->live_bytes, b),
-           cli_bytes(dead, c));
+    printf("\nobjects: %" PRIu64 "; bodies: live %s, dead %s\n", r->objects,
+           cli_bytes(r->live_bytes, b), cli_bytes(dead, c));
     if (r->unchecked > 0) {
-        printf("%" PRIu64 " objects were written by the original, without check sums: their bytes are there,\n"
-               "whether they are right cannot be said (zipkvrebase gives them check sums)\n", r->unchecked);
+        printf("%" PRIu64
+               " objects were written by the original, without check sums: their bytes are there,\n"
+               "whether they are right cannot be said (zipkvrebase gives them check sums)\n",
+               r->unchecked);
     }
-    printf("look-up index: %s\n", r->index_checked && r->index_note[0] == '\0' ? "agrees" : r->index_note);
+    printf("look-up index: %s\n",
+           r->index_checked && r->index_note[0] == '\0' ? "agrees" : r->index_note);
     if (r->marked > 0) {
         printf("%" PRIu64 " objects were marked damaged: reading them gives an error\n", r->marked);
     }
     if (r->cleared > 0) {
-        printf("%" PRIu64 " objects are right again, their damage marks were removed\n", r->cleared);
+        printf("%" PRIu64 " objects are right again, their damage marks were removed\n",
+               r->cleared);
     }
     if (r->places_damaged + r->names_damaged == 0) {
         printf("no damage found\n");
@@ -77,10 +81,12 @@ static int rebuild_locked(struct vfs *vfs, const struct verify_options *opt, str
     cli_progress_end(&progress);
     if (rc == 0) {
         rc = index_remove(opt->index_path != NULL ? opt->index_path : path);
-        printf("new history db%010" PRIu32 ": %" PRIu64 " records, %" PRIu64 " of them from the blocks\n",
+        printf("new history db%010" PRIu32 ": %" PRIu64 " records, %" PRIu64
+               " of them from the blocks\n",
                result.db_id, result.records, result.from_frames);
         if (result.damaged > 0) {
-            printf("%" PRIu64 " frames could not be read: run zipkvverify without -rebuild to see which\n",
+            printf("%" PRIu64
+                   " frames could not be read: run zipkvverify without -rebuild to see which\n",
                    result.damaged);
         }
     }
@@ -113,21 +119,35 @@ int main(int argc, char **argv)
     struct verify_options o = {0};
     bool is_rebuild = false;
     const struct opt opts[] = {
-        {.name = "dir", .kind = OPT_STRING, .target = &o.dir, .arg = "DIR", .required = true,
+        {.name = "dir",
+         .kind = OPT_STRING,
+         .target = &o.dir,
+         .arg = "DIR",
+         .required = true,
          .help = "The directory of the store."},
-        {.name = "index", .kind = OPT_STRING, .target = &o.index_path, .arg = "FILE",
-         .help = "The look-up index, where the server has it elsewhere.", .dflt = "DIR/" INDEX_NAME},
-        {.name = "rebuild", .kind = OPT_FLAG, .target = &is_rebuild,
+        {.name = "index",
+         .kind = OPT_STRING,
+         .target = &o.index_path,
+         .arg = "FILE",
+         .help = "The look-up index, where the server has it elsewhere.",
+         .dflt = "DIR/" INDEX_NAME},
+        {.name = "rebuild",
+         .kind = OPT_FLAG,
+         .target = &is_rebuild,
          .help = "Make a new history (db) from the blocks and what can be read of the old one.\n"
                  "No server may be running. The old db files are kept under other names."},
     };
     const struct opts_spec spec = {
-        .program = PROGRAM, .usage = "-dir DIR [options]",
-        .about = "Checks every frame of every block, every piece of every body, the history and the look-up\n"
-                 "index against each other. While a server runs it only reads; else it also sets and removes\n"
+        .program = PROGRAM,
+        .usage = "-dir DIR [options]",
+        .about = "Checks every frame of every block, every piece of every body, the history and "
+                 "the look-up\n"
+                 "index against each other. While a server runs it only reads; else it also sets "
+                 "and removes\n"
                  "the marks of damaged objects.\n"
                  "Exit status: 0 no damage, 1 damage found, 2 wrong usage, 3 could not check.",
-        .opts = opts, .n_opts = sizeof opts / sizeof opts[0],
+        .opts = opts,
+        .n_opts = sizeof opts / sizeof opts[0],
     };
     int code = opts_main(&spec, argc, argv, NULL);
     if (code >= 0) {

@@ -17,6 +17,7 @@ serve()
 start_serving()
 {
     SERVER_LOG=$LOG
+    : >"$LOG" # no words of the server before
     "$SERVER" -dir "$STORE" -addr 127.0.0.1:0 -- "$@" </dev/null 2>"$LOG" &
     SERVER_PID=$!
     wait_for 20 grep -q '^listening on ' "$LOG" || fail "the server does not listen"

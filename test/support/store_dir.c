@@ -141,8 +141,11 @@ void store_dir_open(struct store_dir *d, uint64_t block_size)
     struct zerr_info info = {0};
     workers_inline_init(&d->workers);
     assert_int_equal(vfs_posix_open(d->path, &d->vfs, &info), 0);
-    struct store_config cfg = {.vfs = d->vfs, .workers = &d->workers.base, .dir = d->path,
-                               .block_size = block_size, .reserve = 0};
+    struct store_config cfg = {.vfs = d->vfs,
+                               .workers = &d->workers.base,
+                               .dir = d->path,
+                               .block_size = block_size,
+                               .reserve = 0};
     int rc = store_open(&cfg, &d->store, &info);
     if (rc != 0) {
         print_error("%s\n", zerr_text(&info, rc));
@@ -174,7 +177,10 @@ void store_dir_put(struct store_dir *d, const char *key, const void *data, size_
     struct outcome o = {0};
     struct attr meta = {SLICE_LIT("X-Amz-Meta-K"), slice_str(key)};
     struct attr sys = {SLICE_LIT("Content-Type"), SLICE_LIT("text/x-test")};
-    struct put_spec spec = {.key = slice_str(key), .size = len, .meta = {&meta, 1}, .sys = {&sys, 1},
+    struct put_spec spec = {.key = slice_str(key),
+                            .size = len,
+                            .meta = {&meta, 1},
+                            .sys = {&sys, 1},
                             .mtime_ms = 1700000000123};
     struct put *put;
     int rc = put_begin(d->store, &spec, &ops, &o, &put);

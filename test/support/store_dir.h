@@ -15,8 +15,8 @@ struct store_dir {
     struct store *store;
 };
 
-void store_dir_init(struct store_dir *);                          /* empty */
-void store_dir_init_copy(struct store_dir *, const char *from);   /* a copy of the files there */
+void store_dir_init(struct store_dir *);                        /* empty */
+void store_dir_init_copy(struct store_dir *, const char *from); /* a copy of the files there */
 void store_dir_finish(struct store_dir *); /* crashes it if open; removes everything */
 
 void store_dir_open(struct store_dir *, uint64_t block_size);

@@ -95,7 +95,7 @@ static void assert_totals(struct index *ix, uint64_t objects, uint64_t live, uin
     assert_int_equal(t.damaged, damaged);
 }
 
-/* ---- pages of names against a model ------------------------------------------------------------ */
+/* ---- pages of names against a model ---------------------------------------------------------- */
 
 #define KEYS_MAX 400
 #define KEY_LEN 7
@@ -163,9 +163,11 @@ static void model_list(const struct model *m, const struct list_query *q, struct
         if (m->damaged[i] || !slice_has_prefix(k, q->prefix)) {
             continue;
         }
-        for (size_t at = q->prefix.len; q->delimiter.len > 0 && at + q->delimiter.len <= k.len; at++) {
+        for (size_t at = q->prefix.len; q->delimiter.len > 0 && at + q->delimiter.len <= k.len;
+             at++) {
             if (memcmp(k.ptr + at, q->delimiter.ptr, q->delimiter.len) == 0) {
-                e = (struct list_entry){.key = slice_of(k.ptr, at + q->delimiter.len), .is_prefix = true};
+                e = (struct list_entry){.key = slice_of(k.ptr, at + q->delimiter.len),
+                                        .is_prefix = true};
                 break;
             }
         }
@@ -272,7 +274,7 @@ static void a_prefix_of_ff_bytes_ends_with_the_names(void **state)
     list_page_finish(&page);
 }
 
-/* ---- what is kept of a name -------------------------------------------------------------------- */
+/* ---- what is kept of a name ------------------------------------------------------------------ */
 
 static void a_name_is_found_as_it_was_put(void **state)
 {
@@ -368,7 +370,10 @@ static void a_body_that_names_share_counts_once(void **state)
 static void random_changes_keep_the_totals_right(void **state)
 {
     struct fixture *f = *state;
-    struct { bool live; uint64_t off, size; } names[20] = {{0}};
+    struct {
+        bool live;
+        uint64_t off, size;
+    } names[20] = {{0}};
     assert_int_equal(index_begin(f->ix), 0);
     for (int i = 0; i < 3000; i++) {
         uint32_t k = roll(20), from = roll(20);
@@ -473,9 +478,13 @@ static void a_late_md5_is_for_all_names_of_the_body_and_no_empty_one(void **stat
 static void the_mark_is_what_was_committed_last(void **state)
 {
     struct fixture *f = *state;
-    struct index_mark got, mark = {.store_id = {9, 8}, .generation = 3, .n_records = 44,
-                                   .seq = UINT64_MAX - 1, .db_last_member = 5,
-                                   .db_last_member_rev = 6, .db_length = 7};
+    struct index_mark got, mark = {.store_id = {9, 8},
+                                   .generation = 3,
+                                   .n_records = 44,
+                                   .seq = UINT64_MAX - 1,
+                                   .db_last_member = 5,
+                                   .db_last_member_rev = 6,
+                                   .db_length = 7};
     assert_int_equal(index_get_mark(f->ix, &got), ZERR_NOT_FOUND);
     assert_int_equal(index_begin(f->ix), 0);
     assert_int_equal(index_set_mark(f->ix, &mark), 0);
@@ -621,7 +630,7 @@ static void damaged_pages_are_corrupt_and_never_wrong_rows(void **state)
     assert_int_equal(rc, ZERR_CORRUPT);
 }
 
-/* ---- many ------------------------------------------------------------------------------------- */
+/* ---- many ------------------------------------------------------------------------------------ */
 
 #define MANY 100000
 

@@ -18,18 +18,39 @@ static struct {
 static const char *const sync_words[] = {"ack", "block", NULL};
 
 static const struct opt table[] = {
-    {.name = "dir", .kind = OPT_STRING, .target = &t.dir, .arg = "DIR", .help = "Where.",
+    {.name = "dir",
+     .kind = OPT_STRING,
+     .target = &t.dir,
+     .arg = "DIR",
+     .help = "Where.",
      .required = true},
-    {.name = "port", .kind = OPT_U64, .target = &t.port, .arg = "N", .help = "Port.\nOr not.",
-     .dflt = "80", .max = 65535},
-    {.name = "bs", .kind = OPT_BYTES, .target = &t.bs, .arg = "BYTES", .help = "Size.", .min = 4096},
+    {.name = "port",
+     .kind = OPT_U64,
+     .target = &t.port,
+     .arg = "N",
+     .help = "Port.\nOr not.",
+     .dflt = "80",
+     .max = 65535},
+    {.name = "bs",
+     .kind = OPT_BYTES,
+     .target = &t.bs,
+     .arg = "BYTES",
+     .help = "Size.",
+     .min = 4096},
     {.name = "quiet", .kind = OPT_FLAG, .target = &t.quiet, .help = "Less."},
-    {.name = "sync", .kind = OPT_ENUM, .target = &t.sync, .arg = "ack|block", .help = "When.",
+    {.name = "sync",
+     .kind = OPT_ENUM,
+     .target = &t.sync,
+     .arg = "ack|block",
+     .help = "When.",
      .words = sync_words},
 };
 
 static struct opts_spec spec = {
-    .program = "prog", .usage = "-dir DIR [options]", .about = "Does it.", .opts = table,
+    .program = "prog",
+    .usage = "-dir DIR [options]",
+    .about = "Does it.",
+    .opts = table,
     .n_opts = sizeof table / sizeof table[0],
 };
 
@@ -74,8 +95,15 @@ static void sizes_take_suffixes_and_limits(void **state)
     assert_int_equal(t.bs, 65536);
     assert_int_equal(parse(NULL, "-dir", "a", "-bs", "3M", NULL), 0);
     assert_int_equal(t.bs, 3 << 20);
-    static const char *const bad[] = {"4095", "K", "64k", "-1", "+4096", "4096 ", "0x1000",
-                                      "99999999999999999999", "18446744073709551615K"};
+    static const char *const bad[] = {"4095",
+                                      "K",
+                                      "64k",
+                                      "-1",
+                                      "+4096",
+                                      "4096 ",
+                                      "0x1000",
+                                      "99999999999999999999",
+                                      "18446744073709551615K"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_int_equal(parse(NULL, "-dir", "a", "-bs", bad[i], NULL), ZERR_INVALID);
         assert_non_null(strstr(info.text, "-bs"));
@@ -141,7 +169,8 @@ static void help_lists_every_option_with_its_default(void **state)
     assert_int_equal(fclose(f), 0);
     assert_non_null(strstr(text, "Usage: prog -dir DIR [options]\n"));
     assert_non_null(strstr(text, "  -dir DIR\n        Where.\n        Must be given.\n"));
-    assert_non_null(strstr(text, "  -port N\n        Port.\n        Or not.\n        Default: 80\n"));
+    assert_non_null(
+        strstr(text, "  -port N\n        Port.\n        Or not.\n        Default: 80\n"));
     assert_non_null(strstr(text, "  -quiet\n"));
     assert_non_null(strstr(text, "  -sync ack|block\n"));
     free(text);

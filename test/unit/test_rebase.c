@@ -12,10 +12,15 @@
 #include "support/store_dir.h"
 #include "tools/replay.h"
 
-static int rebase(const char *from, const char *to, int64_t rev, struct rebase_result *ret, char **ret_out)
+static int rebase(const char *from, const char *to, int64_t rev, struct rebase_result *ret,
+                  char **ret_out)
 {
-    struct rebase_options o = {.from = from, .to = to, .block_size = 8192, .has_rev = rev >= 0,
-                               .rev = (uint64_t)rev, .program = "test"};
+    struct rebase_options o = {.from = from,
+                               .to = to,
+                               .block_size = 8192,
+                               .has_rev = rev >= 0,
+                               .rev = (uint64_t)rev,
+                               .program = "test"};
     struct zerr_info info = {0};
     capture_begin();
     int rc = rebase_run(&o, ret, &info);
@@ -85,7 +90,8 @@ static void check_golden(const char *name, int64_t rev)
 
     assert_int_equal(source_open(&c.src, from, NULL), 0);
     assert_int_equal(index_open(NULL, INDEX_TEMP, &c.ix, NULL), 0);
-    assert_int_equal(replay(&c.src, c.ix, rev < 0 ? REPLAY_ALL : (uint64_t)rev, NULL, NULL, &replayed, NULL), 0);
+    assert_int_equal(
+        replay(&c.src, c.ix, rev < 0 ? REPLAY_ALL : (uint64_t)rev, NULL, NULL, &replayed, NULL), 0);
     assert_int_equal(index_get_totals(c.ix, &t), 0);
     assert_int_equal(result.revision, rev < 0 ? replayed.n_records - 1 : (uint64_t)rev);
     assert_int_equal(result.objects, t.objects);
@@ -197,7 +203,8 @@ static void a_damaged_object_is_named_and_left_out_the_others_are_copied(void **
     assert_null(strstr(out, "\"third\""));
     free(out);
     store_dir_open(&target, 65536);
-    assert_int_equal(store_dir_get(&target, slice_str("second"), &body, NULL, NULL), ZERR_NOT_FOUND);
+    assert_int_equal(store_dir_get(&target, slice_str("second"), &body, NULL, NULL),
+                     ZERR_NOT_FOUND);
     assert_int_equal(store_dir_get(&target, slice_str("third"), &body, NULL, NULL), 0);
     store_dir_finish(&target);
 

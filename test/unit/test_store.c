@@ -544,6 +544,44 @@ static void a_db_torn_at_every_byte_loses_nothing(void **state)
     fx_finish(&f);
 }
 
+static void many_small_members_are_rewritten_at_a_start(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f, 4096);
+    assert_int_equal(fx_open(&f), 0);
+    for (unsigned i = 0; i < 3600; i++) { /* each fills a block: a seal, a flush, a member */
+        char key[16];
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        assert_int_equal(fx_put(&f, key, body_of(i, 3000), 0), 0);
+        if (i > 30) { /* sealed blocks may be elsewhere (I7) */
+            (void)snprintf(key, sizeof(key), BLOCK_NAME_FMT, i - 10);
+            assert_int_equal(f.vfs->ops->unlink(f.vfs, key), 0);
+        }
+    }
+    assert_int_equal(fx_stop(&f), 0);
+    size_t before = vfs_mem_get(f.vfs, "db0000000000").len;
+    assert_true(before > 3500 * 150);
+    assert_int_equal(fx_open(&f), 0);
+    assert_null(vfs_mem_get(f.vfs, "db0000000000").ptr);
+    assert_true(vfs_mem_get(f.vfs, "db0000000001").len < before / 2);
+    expect_body(&f, "k7", 7, 3000);
+    assert_int_equal(fx_put(&f, "last", body_of(1, 10), 0), 0);
+    fx_kill(&f);
+    assert_int_equal(fx_open(&f), 0);
+    struct store_stats s;
+    store_get_stats(f.st, &s);
+    assert_false(s.index_rebuilt);
+    assert_int_equal(s.revision, 3601);
+    assert_int_equal(s.totals.objects, 3601);
+    assert_int_equal(fx_stop(&f), 0);
+    fx_drop_index(&f);
+    assert_int_equal(fx_open(&f), 0);
+    store_get_stats(f.st, &s);
+    assert_int_equal(s.totals.objects, 3601);
+    fx_finish(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -561,6 +599,7 @@ int main(void)
         cmocka_unit_test(killed_anywhere_in_a_session_of_puts),
         cmocka_unit_test(killed_anywhere_while_two_blocks_drain),
         cmocka_unit_test(a_db_torn_at_every_byte_loses_nothing),
+        cmocka_unit_test(many_small_members_are_rewritten_at_a_start),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }

@@ -8,7 +8,9 @@
 
 #include <cmocka.h>
 
+#include "store/rebuild.h"
 #include "support/store_dir.h"
+#include "tools/rebase.h"
 
 static struct verify_result res;
 static char *out;
@@ -237,6 +239,34 @@ static void a_history_that_lacks_records_of_the_blocks_is_found(void **state)
     store_dir_finish(&d);
 }
 
+static void a_damaged_part_of_the_history_is_found_and_leaves_the_index_alone(void **state)
+{
+    (void)state;
+    struct store_dir d;
+    struct rebase_options o = {.from = d.path, .to = "/nonexistent/target"};
+    struct rebase_result copied;
+    store_dir_init(&d);
+    uint64_t ends[3];
+    for (int i = 0; i < 3; i++) {
+        store_dir_open(&d, 1 << 20);
+        store_dir_put(&d, (const char *[]){"a", "b", "c"}[i], "1", 1);
+        store_dir_stop(&d);
+        ends[i] = store_dir_file_size(&d, "db0000000000");
+    }
+    store_dir_flip(&d, "db0000000000", (ends[0] + ends[1]) / 2);
+    assert_int_equal(verify(&d), ZERR_DAMAGED);
+    assert_non_null(strstr(out, "damaged: history"));
+    assert_int_equal(res.names_damaged, 0);
+    assert_int_equal(res.objects, 2);
+    assert_true(store_dir_has(&d, INDEX_NAME));
+    assert_int_equal(rebase_run(&o, &copied, NULL), ZERR_CORRUPT); /* would lack objects */
+    store_dir_open(&d, 1 << 20);                                   /* a start mends it */
+    store_dir_stop(&d);
+    assert_int_equal(verify(&d), 0);
+    assert_int_equal(res.objects, 3);
+    store_dir_finish(&d);
+}
+
 static void an_index_that_says_something_else_is_removed(void **state)
 {
     (void)state;
@@ -324,6 +354,7 @@ int main(void)
         cmocka_unit_test(any_flipped_byte_of_a_block_is_found),
         cmocka_unit_test(a_lost_record_and_a_missing_block_are_found),
         cmocka_unit_test(a_history_that_lacks_records_of_the_blocks_is_found),
+        cmocka_unit_test(a_damaged_part_of_the_history_is_found_and_leaves_the_index_alone),
         cmocka_unit_test(an_index_that_says_something_else_is_removed),
         cmocka_unit_test(while_a_server_runs_it_only_reads),
         cmocka_unit_test(after_a_crash_what_was_not_finished_is_no_damage),
