@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/scan.h"
 #include "store/store_priv.h"
 
 void block_name(char out[FILE_NAME_BYTES], uint32_t number, bool sealed)
@@ -266,15 +267,11 @@ static int open_file(struct block *b)
     if (rc != 0) {
         return rc;
     }
-    uint8_t head[BLOCK_HEADER_BYTES];
-    size_t n;
-    rc = vfs->ops->pread(file, head, sizeof(head), 0, &n);
-    if (rc == 0) {
-        rc = n < sizeof(head) ? ZERR_NOT_FOUND : block_header_decode(head, b->number, &b->header);
-        b->framed = rc == 0;
-        if (rc == ZERR_NOT_FOUND || rc == ZERR_CORRUPT) {
-            rc = 0; /* the original's, or a damaged header: frames are refused, plain bodies are not */
-        }
+    bool damaged;
+    rc = scan_header(file, b->number, &b->header, &damaged);
+    b->framed = rc == 0;
+    if (rc == ZERR_NOT_FOUND || rc == ZERR_CORRUPT) {
+        rc = 0; /* the original's, or beyond mending: frames are refused, plain bodies are not */
     }
     if (rc != 0) {
         vfs->ops->close(file);

@@ -16,6 +16,7 @@
  *           body_frame_block, body_frame_offset,  -- NULL: the record's frame; block -1: none
  *           md5 BLOB, mtime INTEGER, damage INTEGER, meta BLOB) WITHOUT ROWID
  *   objects_by_place on objects(block, offset)
+ *   objects_damaged on objects(block, offset) where damage <> 0
  *   mark(one row: store_id, generation, n_records, seq, db_last_member, db_last_member_rev,
  *        db_length, db_members, objects, live_bytes, name_bytes, damaged)
  */
@@ -75,6 +76,9 @@ int index_open(const char *path, enum index_open_mode, struct index **ret,
 void index_close(struct index *);
 /* Removes path, path-wal, path-shm. */
 int index_remove(const char *path) ZKV_MUST_CHECK;
+
+/* Does the file begin as an SQLite database does (or is empty)? False for any other person's file. */
+bool index_is_sqlite(const char *path);
 
 /* ZERR_NOT_FOUND: new, no mark yet. */
 int index_get_mark(struct index *, struct index_mark *ret) ZKV_MUST_CHECK;
@@ -145,5 +149,9 @@ void list_page_finish(struct list_page *);
 int index_each_by_place(struct index *,
                         int (*each)(void *user, struct slice key, const struct object *),
                         void *user) ZKV_MUST_CHECK;
+/* The same for names with a damage mark; costs what they are. */
+int index_each_damaged(struct index *,
+                       int (*each)(void *user, struct slice key, const struct object *),
+                       void *user) ZKV_MUST_CHECK;
 
 #endif

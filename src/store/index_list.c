@@ -175,10 +175,9 @@ struct placed {
 };
 
 /* The next names behind (block, off, key), copied, so that no statement stays open. */
-static int read_batch(struct index *ix, int64_t block, int64_t off, struct slice key,
-                      struct arena *arena, struct placed *v, size_t *ret_n)
+static int read_batch(sqlite3_stmt *s, int64_t block, int64_t off,
+                      struct slice key, struct arena *arena, struct placed *v, size_t *ret_n)
 {
-    sqlite3_stmt *s = ix->stmts[STMT_BY_PLACE];
     size_t n = 0;
     int rc = sqlite3_bind_int64(s, 1, block) | sqlite3_bind_int64(s, 2, off);
     rc |= index_bind_slice(s, 3, key) | sqlite3_bind_int64(s, 4, PLACE_BATCH);
@@ -198,9 +197,8 @@ static int read_batch(struct index *ix, int64_t block, int64_t off, struct slice
     return rc == ZERR_NOT_FOUND ? 0 : rc;
 }
 
-int index_each_by_place(struct index *ix,
-                        int (*each)(void *user, struct slice key, const struct object *),
-                        void *user)
+static int each_placed(sqlite3_stmt *s,
+                       int (*each)(void *user, struct slice key, const struct object *), void *user)
 {
     struct arena arenas[2] = {{0}, {0}}; /* the last key of one batch is where the next begins */
     struct placed *v = calloc(PLACE_BATCH, sizeof *v);
@@ -210,7 +208,7 @@ int index_each_by_place(struct index *ix,
     int rc = v != NULL ? 0 : ZERR_NOMEM;
     for (int turn = 0; rc == 0 && n == PLACE_BATCH; turn ^= 1) {
         arena_reset(&arenas[turn]);
-        rc = read_batch(ix, block, off, key, &arenas[turn], v, &n);
+        rc = read_batch(s, block, off, key, &arenas[turn], v, &n);
         for (size_t i = 0; rc == 0 && i < n; i++) {
             rc = each(user, v[i].key, &v[i].obj);
         }
@@ -224,4 +222,17 @@ int index_each_by_place(struct index *ix,
     arena_finish(&arenas[0]);
     arena_finish(&arenas[1]);
     return rc;
+}
+
+int index_each_by_place(struct index *ix,
+                        int (*each)(void *user, struct slice key, const struct object *),
+                        void *user)
+{
+    return each_placed(ix->stmts[STMT_BY_PLACE], each, user);
+}
+
+int index_each_damaged(struct index *ix,
+                       int (*each)(void *user, struct slice key, const struct object *), void *user)
+{
+    return each_placed(ix->stmts[STMT_DAMAGED], each, user);
 }

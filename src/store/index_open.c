@@ -23,6 +23,7 @@ static const char schema[] =
     " body_frame_block INTEGER, body_frame_offset INTEGER,"
     " md5 BLOB, mtime INTEGER, damage INTEGER NOT NULL, meta BLOB) WITHOUT ROWID;"
     "CREATE INDEX objects_by_place ON objects(block, offset);"
+    "CREATE INDEX objects_damaged ON objects(block, offset) WHERE damage <> 0;"
     "CREATE TABLE mark(id INTEGER PRIMARY KEY CHECK (id = 1), store_id BLOB,"
     " generation INTEGER, n_records INTEGER, seq INTEGER,"
     " db_last_member INTEGER, db_last_member_rev INTEGER, db_length INTEGER, db_members INTEGER,"
@@ -44,6 +45,9 @@ static const char *const sql[N_STMTS] = {
     [STMT_LOOKUP] = "SELECT " INDEX_OBJECT_COLUMNS " FROM objects WHERE key = ?1",
     [STMT_META] = "SELECT meta FROM objects WHERE key = ?1",
     [STMT_LIST] = "SELECT key, size, mtime, md5, damage FROM objects WHERE key >= ?1 ORDER BY key",
+    [STMT_DAMAGED] = "SELECT key, " INDEX_OBJECT_COLUMNS " FROM objects INDEXED BY objects_damaged"
+                     " WHERE damage <> 0 AND (block, offset, key) > (?1, ?2, ?3)"
+                     " ORDER BY block, offset, key LIMIT ?4",
     [STMT_BY_PLACE] =
         "SELECT key, " INDEX_OBJECT_COLUMNS " FROM objects INDEXED BY objects_by_place"
         " WHERE (block, offset, key) > (?1, ?2, ?3)"
@@ -300,4 +304,17 @@ int index_remove(const char *path)
         }
     }
     return 0;
+}
+
+bool index_is_sqlite(const char *path)
+{
+    static const char magic[] = "SQLite format 3"; /* with its NUL: 16 bytes */
+    char head[sizeof(magic)];
+    FILE *f = fopen(path, "rbe");
+    if (f == NULL) {
+        return false;
+    }
+    size_t n = fread(head, 1, sizeof(head), f);
+    (void)fclose(f);
+    return n == 0 || (n == sizeof(head) && memcmp(head, magic, n) == 0);
 }

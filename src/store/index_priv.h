@@ -16,6 +16,7 @@ enum index_stmt {
     STMT_META,
     STMT_LIST,
     STMT_BY_PLACE,
+    STMT_DAMAGED,
     /* From here on only the writer's. */
     STMT_BEGIN_WRITE,
     STMT_INSERT,

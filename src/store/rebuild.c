@@ -141,16 +141,9 @@ static int open_for(struct rebuild *b, uint32_t number)
     }
     b->block = dir_view_block(&b->view, number);
     int rc = b->block == NULL ? ZERR_NOT_FOUND : dir_open_block(vfs, b->block, false, &b->file);
-    uint8_t head[BLOCK_HEADER_BYTES];
-    size_t n;
+    bool damaged;
     if (rc == 0) {
-        rc = vfs->ops->pread(b->file, head, sizeof(head), 0, &n);
-    }
-    if (rc == 0 && (n < sizeof(head) || block_header_decode(head, number, &b->header) != 0)) {
-        /* A damaged header: the scan takes the salt from the first frame. */
-        struct scan_result res = {0};
-        rc = scan_block(b->file, number, 0, NULL, NULL, &res);
-        b->header = res.header;
+        rc = scan_header(b->file, number, &b->header, &damaged);
     }
     if (rc != 0) {
         b->block = NULL;

@@ -18,6 +18,7 @@
 
 #include "store/dir.h"
 #include "store/rebuild.h"
+#include "store/scan.h"
 #include "store/store_priv.h"
 #include "store/tail.h"
 
@@ -127,6 +128,11 @@ static int open_index(struct recovery *r, bool fresh)
         rc = index_get_mark(st->ix_write, &r->mark);
         r->mark_ok = r->mark.n_records == 0;
         st->mark_seq = r->mark.seq;
+    }
+    if (rc == ZERR_CORRUPT && !fresh && st->cfg.index_path != NULL && !index_is_sqlite(st->index_path)) {
+        return zerr_fail(r->info, ZERR_INVALID, 0,
+                         "%s is not a look-up index, it is left alone: remove it or name another file",
+                         st->index_path); /* a slip of the pen must not cost a person's file */
     }
     if (rc == ZERR_CORRUPT || rc == ZERR_UNSUPPORTED || rc == ZERR_NOT_FOUND) {
         return fresh ? zerr_fail(r->info, rc, 0, "%s cannot be made", st->index_path) : open_index(r, true);
@@ -486,6 +492,35 @@ static int settle(struct recovery *r)
     return rc;
 }
 
+/* A damaged object may have been put right from a copy: its mark is tried again at each start. */
+static int retry_mark(void *user, struct slice key, const struct object *obj)
+{
+    struct store *st = ((struct recovery *)user)->st;
+    (void)key;
+    if (!obj->body_framed || !obj->framed) {
+        return 0;
+    }
+    struct block *b = block_get(st, obj->body_frame.block);
+    struct vfs_file *file;
+    struct arena arena = {0};
+    struct scan_frame f = {.verdict = SCAN_GARBAGE};
+    int rc = b == NULL ? ZERR_NOMEM : block_file(b, &file);
+    if (rc == 0 && b->framed) {
+        (void)st->vfs->ops->drop_cache(file);
+        rc = scan_one(file, &b->header, obj->body_frame.off, SCAN_BODIES, &arena, &f);
+    }
+    if (rc == 0 && f.verdict == SCAN_VALID) {
+        rc = index_begin(st->ix_write);
+        if (rc == 0) {
+            rc = index_set_damage(st->ix_write, obj->body, false, NULL);
+            rc = rc == 0 ? index_commit(st->ix_write) : rc;
+        }
+    }
+    arena_finish(&arena);
+    block_unref(b);
+    return rc == ZERR_NOMEM ? rc : 0; /* what cannot be read keeps its mark */
+}
+
 static int note_mark(struct recovery *r)
 {
     struct store *st = r->st;
@@ -526,6 +561,9 @@ static int recover_with_db(struct recovery *r, uint32_t id)
     }
     if (rc == 0) {
         rc = settle(r);
+    }
+    if (rc == 0) {
+        rc = index_each_damaged(r->st->ix_write, retry_mark, r);
     }
     if (rc == 0 && db_rewrite(r->st) != 0) {
         store_note(r->st, LOG_WARN, "the history could not be rewritten in larger members, ignoring");

@@ -326,11 +326,11 @@ static bool mend_header(const uint8_t *bytes, const uint8_t *first, uint32_t blo
     return true;
 }
 
-static int read_header(struct scan *s, uint32_t block, bool *ret_damaged)
+int scan_header(struct vfs_file *file, uint32_t block, struct block_header *ret, bool *ret_damaged)
 {
     uint8_t bytes[BLOCK_HEADER_BYTES + FRAME_HEAD_BYTES];
     size_t n;
-    int err = s->file->vfs->ops->pread(s->file, bytes, sizeof(bytes), 0, &n);
+    int err = file->vfs->ops->pread(file, bytes, sizeof(bytes), 0, &n);
 
     *ret_damaged = false;
     if (err != 0) {
@@ -339,9 +339,9 @@ static int read_header(struct scan *s, uint32_t block, bool *ret_damaged)
     if (n < BLOCK_HEADER_BYTES) {
         return ZERR_NOT_FOUND;
     }
-    err = block_header_decode(bytes, block, &s->header);
+    err = block_header_decode(bytes, block, ret);
     if ((err == ZERR_NOT_FOUND || err == ZERR_CORRUPT) && n == sizeof(bytes) &&
-        mend_header(bytes, bytes + BLOCK_HEADER_BYTES, block, &s->header)) {
+        mend_header(bytes, bytes + BLOCK_HEADER_BYTES, block, ret)) {
         *ret_damaged = true;
         err = 0;
     }
@@ -408,7 +408,7 @@ int scan_block(struct vfs_file *file, uint32_t block, unsigned flags,
         return err;
     }
     result.file_len = s->file_len;
-    err = read_header(s, block, &result.header_damaged);
+    err = scan_header(s->file, block, &s->header, &result.header_damaged);
     if (err == 0) {
         result.header = s->header;
         err = walk(s, &arena, &result, each, user);

@@ -42,6 +42,11 @@ struct scan_result {
                             the first frame, whose place is fixed (BLOCK_HEADER_BYTES) */
 };
 
+/* The block's header, mended from the first frame's head if it is damaged. ZERR_NOT_FOUND: a block of
+ * the original (or not one of ours); ZERR_CORRUPT, ZERR_UNSUPPORTED as block_header_decode(). */
+int scan_header(struct vfs_file *, uint32_t block, struct block_header *ret,
+                bool *ret_damaged) ZKV_MUST_CHECK;
+
 /* each: non-zero stops and is returned.
  * ZERR_NOT_FOUND: no block header (a block of the original, or not one of ours: nothing to walk);
  * ZERR_CORRUPT: the header is another block's, or damaged with no frame right behind it. */

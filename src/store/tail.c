@@ -1,6 +1,7 @@
 /* See tail.h. */
 #include "store/tail.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "store/block.h"
@@ -29,11 +30,11 @@ static int grow(void *list, size_t *cap, size_t n, size_t size)
     return 0;
 }
 
-static int add_loose(struct tail *t, struct place at, bool unreadable)
+static int add_loose(struct tail *t, struct place at, bool unreadable, uint64_t zeros)
 {
     int rc = grow(&t->loose, &t->cap_loose, t->n_loose, sizeof(t->loose[0]));
     if (rc == 0) {
-        t->loose[t->n_loose++] = (struct tail_loose){at, unreadable};
+        t->loose[t->n_loose++] = (struct tail_loose){at, zeros, unreadable};
     }
     return rc;
 }
@@ -69,7 +70,7 @@ static int see_record(struct collect *c, const struct scan_frame *f)
 {
     struct tail *t = c->t;
     if (f->rec.n_entries == 0) {
-        return add_loose(t, (struct place){c->block->file->number, f->off}, true);
+        return add_loose(t, (struct place){c->block->file->number, f->off}, true, 0);
     }
     uint64_t last = f->rec.seq + f->rec.n_entries - 1;
     see_seq(t, last);
@@ -110,11 +111,11 @@ static int see_frame(void *user, const struct scan_frame *f)
         keep_until(c->block, f->off + f->len);
         return add_void(c->t, &f->rec);
     case SCAN_UNCOMMITTED:
-        return add_loose(c->t, at, false);
+        return add_loose(c->t, at, false, 0);
     case SCAN_BAD_RECORD:
-        return add_loose(c->t, at, true);
+        return add_loose(c->t, at, true, 0);
     case SCAN_GARBAGE:
-        return 0;
+        return f->zero && c->block->file->open ? add_loose(c->t, at, false, f->len) : 0;
     }
     return 0;
 }
@@ -181,12 +182,15 @@ static int decide_row(void *user, const struct seq_row *row)
 {
     struct tail *t = user;
     struct tail_block *b = find_block(t, row->frame.block);
+    if ((row->seq <= t->last_seq || row->seq <= t->durable_seq) && row->frame.off > b->synced_off) {
+        b->synced_off = row->frame.off;
+    }
     if (!is_dropped(t, row)) {
         t->damaged += (row->flags & SEQ_BAD_BODY) != 0;
         keep_until(b, row->frame.off + row->frame_len);
         return 0;
     }
-    return add_loose(t, row->frame, false);
+    return add_loose(t, row->frame, false, 0);
 }
 
 int tail_collect(struct vfs *vfs, const struct dir_view *view, const struct db_state *db, bool settle,
@@ -209,7 +213,9 @@ int tail_collect(struct vfs *vfs, const struct dir_view *view, const struct db_s
     }
     for (size_t i = 0; i < t.n_loose && rc == 0; i++) {
         const struct tail_block *b = find_block(&t, t.loose[i].at.block);
-        if (t.loose[i].unreadable && t.loose[i].at.off < b->keep_end) {
+        struct tail_loose *l = &t.loose[i];
+        l->unreadable = l->unreadable || (l->zeros > 0 && l->at.off < b->synced_off);
+        if (l->unreadable && l->at.off < b->keep_end) {
             t.damaged++;
         } else {
             t.torn++;
@@ -352,6 +358,19 @@ int tail_each_damaged(struct tail *t, int (*each)(void *user, struct place body)
 
 /* ---- sealing ---- */
 
+/* One VOID frame over the zeros between two frames (I5). */
+static int void_zeros(struct vfs_file *f, const struct tail_block *b, uint64_t off, uint64_t len)
+{
+    uint64_t rest = len - FRAME_HEAD_BYTES, with_sum = PIECE_BYTES + SUM_BYTES;
+    uint64_t pieces = rest / with_sum + (rest % with_sum != 0);
+    struct frame_head head = {.kind = FRAME_VOID, .body_len = rest - pieces * SUM_BYTES};
+    uint8_t bytes[FRAME_HEAD_BYTES];
+    assert(frame_len(0, head.body_len) == len);
+    frame_head_encode(&head, &b->header, off, bytes);
+    struct iovec iov = {bytes, sizeof(bytes)};
+    return f->vfs->ops->pwritev(f, &iov, 1, off);
+}
+
 static int void_loose(struct vfs_file *f, const struct tail_block *b, uint64_t off)
 {
     uint8_t bytes[FRAME_HEAD_BYTES];
@@ -391,7 +410,8 @@ static int seal_block(struct vfs *vfs, struct tail *t, const struct tail_block *
     for (size_t i = 0; i < t->n_loose && rc == 0; i++) {
         const struct tail_loose *l = &t->loose[i];
         if (l->at.block == b->file->number && l->at.off < b->keep_end && !l->unreadable) {
-            rc = void_loose(f, b, l->at.off);
+            rc = l->zeros > 0 ? void_zeros(f, b, l->at.off, l->zeros)
+                              : void_loose(f, b, l->at.off);
         }
     }
     if (rc == 0 && b->file_len > b->keep_end) {

@@ -9,7 +9,10 @@
  *   body bad, above every durable_seq        a torn write: dropped
  *   a copy whose body is such a dropped one  dropped
  *   record unreadable, valid frames behind   damage, name unknown: left where it is
- *   record unreadable or zero at the end     never committed: cut off; elsewhere zeros: VOID */
+ *   record unreadable or zero at the end     never committed: cut off; elsewhere zeros: VOID
+ *   nothing but zeros before other frames    those of one round are written in any order: if all
+ *                                            frames behind are of the round that died, never
+ *                                            committed: VOID; else damage, left where it is */
 #ifndef ZKV_STORE_TAIL_H
 #define ZKV_STORE_TAIL_H
 
@@ -21,11 +24,14 @@ struct tail_block {
     const struct dir_block *file;
     struct block_header header;
     uint64_t keep_end; /* behind the last frame that stays */
+    uint64_t synced_off; /* of the last frame of an earlier round than the one that died: zeros
+                            before it were an acknowledged frame */
     uint64_t file_len;
 };
 
 struct tail_loose { /* a frame that was never committed, or dropped */
     struct place at;
+    uint64_t zeros;  /* not 0: no head there, only so many zeros; its round died half-written */
     bool unreadable; /* its record is there and does not check */
 };
 

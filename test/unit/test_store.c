@@ -544,6 +544,37 @@ static void a_db_torn_at_every_byte_loses_nothing(void **state)
     fx_finish(&f);
 }
 
+static void a_damaged_object_is_set_aside_and_comes_back_when_repaired(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct buf out = {0};
+    fx_init(&f, 65536);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "a", body_of(1, 30000), 0), 0);
+    assert_int_equal(fx_put(&f, "b", body_of(2, 30000), 0), 0);
+    assert_int_equal(fx_copy(&f, "a", "copy"), 0);
+    assert_int_equal(fx_stop(&f), 0);
+    vfs_mem_flip(f.vfs, "block0000000000", 20000, 1);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_get(&f, "a", &out), ZERR_DAMAGED);
+    assert_int_equal(fx_get(&f, "copy", &out), ZERR_DAMAGED);
+    assert_int_equal(out.len, 0); /* not one wrong byte */
+    expect_body(&f, "b", 2, 30000);
+    expect_names(&f, "b\n");
+    assert_non_null(strstr(f.notes, "zipkvverify"));
+    assert_int_equal(fx_stop(&f), 0);
+    assert_int_equal(fx_open(&f), 0);
+    expect_names(&f, "b\n");
+    assert_int_equal(fx_stop(&f), 0);
+    vfs_mem_flip(f.vfs, "block0000000000", 20000, 1);
+    assert_int_equal(fx_open(&f), 0);
+    expect_names(&f, "a\nb\ncopy\n");
+    expect_body(&f, "copy", 1, 30000);
+    buf_finish(&out);
+    fx_finish(&f);
+}
+
 static void many_small_members_are_rewritten_at_a_start(void **state)
 {
     (void)state;
@@ -599,6 +630,7 @@ int main(void)
         cmocka_unit_test(killed_anywhere_in_a_session_of_puts),
         cmocka_unit_test(killed_anywhere_while_two_blocks_drain),
         cmocka_unit_test(a_db_torn_at_every_byte_loses_nothing),
+        cmocka_unit_test(a_damaged_object_is_set_aside_and_comes_back_when_repaired),
         cmocka_unit_test(many_small_members_are_rewritten_at_a_start),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);

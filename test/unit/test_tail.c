@@ -1,0 +1,158 @@
+/* What recovery makes of the zeros that a round cut off half-way leaves between its frames. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "store/scan.h"
+#include "support/store_fixture.h"
+#include "support/vfs_mem.h"
+
+#define BODY_LEN 5000
+#define FRAMES_MAX 8
+
+struct frames {
+    size_t n;
+    struct {
+        enum scan_verdict verdict;
+        uint64_t off, len;
+        bool zero;
+    } v[FRAMES_MAX];
+};
+
+static int see(void *user, const struct scan_frame *f)
+{
+    struct frames *all = user;
+    assert_true(all->n < FRAMES_MAX);
+    all->v[all->n].verdict = f->verdict;
+    all->v[all->n].off = f->off;
+    all->v[all->n].len = f->len;
+    all->v[all->n].zero = f->zero;
+    all->n++;
+    return 0;
+}
+
+static void scan(struct fixture *f, const char *name, struct frames *ret)
+{
+    struct vfs_file *file;
+    struct scan_result result;
+    *ret = (struct frames){0};
+    assert_int_equal(f->vfs->ops->open(f->vfs, name, VFS_READ, &file), 0);
+    assert_int_equal(scan_block(file, 0, SCAN_BODIES, see, ret, &result), 0);
+    f->vfs->ops->close(file);
+}
+
+static void write_zeros(struct fixture *f, const char *name, uint64_t off, uint64_t len)
+{
+    struct vfs_file *file;
+    uint8_t *zeros = calloc(1, len);
+    struct iovec iov = {zeros, len};
+    assert_non_null(zeros);
+    assert_int_equal(f->vfs->ops->open(f->vfs, name, VFS_WRITE, &file), 0);
+    assert_int_equal(f->vfs->ops->pwritev(file, &iov, 1, off), 0);
+    f->vfs->ops->close(file);
+    free(zeros);
+}
+
+/* Three objects, frame by frame in one block; the last two commit in one round. */
+static void fill(struct fixture *f)
+{
+    static const char *const keys[] = {"x", "a", "b"};
+    static uint8_t body[BODY_LEN];
+    struct fx_upload up[3];
+    fx_init(f, 0);
+    assert_int_equal(fx_open(f), 0);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(fx_begin(f, &up[i], keys[i], BODY_LEN), 0);
+        fx_fill(body, BODY_LEN, i);
+        fx_write(f, &up[i], slice_of(body, BODY_LEN));
+    }
+    for (size_t i = 0; i < 3; i++) {
+        put_commit(up[i].put, NULL);
+    }
+    fx_pump(f);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(up[i].done && up[i].status == 0);
+    }
+}
+
+static void expect_names(struct fixture *f, const char *names)
+{
+    struct buf out = {0};
+    assert_int_equal(fx_names(f, &out), 0);
+    assert_int_equal(buf_append(&out, "", 1), 0);
+    assert_string_equal((char *)out.ptr, names);
+    buf_finish(&out);
+}
+
+/* Kills the store, wipes one of its frames, starts and stops it again. */
+static void lose_frame(struct fixture *f, size_t which, const char *names_left, struct frames *ret)
+{
+    struct frames before;
+    fx_kill(f);
+    scan(f, "open0000000000", &before);
+    assert_true(which < before.n);
+    write_zeros(f, "open0000000000", before.v[which].off, before.v[which].len);
+    fx_drop_index(f);
+    assert_int_equal(fx_open(f), 0);
+    expect_names(f, names_left);
+    assert_int_equal(fx_stop(f), 0);
+    scan(f, "block0000000000", ret);
+}
+
+static void zeros_before_frames_of_the_round_that_died_become_void(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct frames after;
+    fill(&f);
+    lose_frame(&f, 1, "b\nx\n", &after);
+    assert_null(strstr(f.notes, "damaged"));
+    assert_int_equal(after.n, 3);
+    assert_int_equal(after.v[0].verdict, SCAN_VALID);
+    assert_int_equal(after.v[1].verdict, SCAN_VOID);
+    assert_int_equal(after.v[1].off + after.v[1].len, after.v[2].off);
+    assert_int_equal(after.v[2].verdict, SCAN_VALID);
+    fx_finish(&f);
+}
+
+static void zeros_at_the_end_are_cut_off(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct frames after;
+    fill(&f);
+    lose_frame(&f, 2, "a\nx\n", &after);
+    assert_null(strstr(f.notes, "damaged"));
+    assert_int_equal(after.n, 2);
+    fx_finish(&f);
+}
+
+static void zeros_before_frames_of_later_rounds_stay_as_the_damage_they_are(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct frames after;
+    fill(&f);
+    static uint8_t body[BODY_LEN];
+    fx_fill(body, BODY_LEN, 3);
+    assert_int_equal(fx_put(&f, "c", slice_of(body, BODY_LEN), 0), 0);
+    lose_frame(&f, 1, "b\nc\nx\n", &after);
+    assert_non_null(strstr(f.notes, "damaged"));
+    assert_int_equal(after.v[1].verdict, SCAN_GARBAGE);
+    assert_true(after.v[1].zero);
+    fx_finish(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(zeros_before_frames_of_the_round_that_died_become_void),
+        cmocka_unit_test(zeros_at_the_end_are_cut_off),
+        cmocka_unit_test(zeros_before_frames_of_later_rounds_stay_as_the_damage_they_are),
+    };
+    return cmocka_run_group_tests_name("tail", tests, NULL, NULL);
+}
