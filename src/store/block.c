@@ -195,14 +195,23 @@ void block_poison(struct block *b, int status)
         block_unref(b);
     }
     put_fail_block(b, status);
+    if (st->cfg.sync == STORE_SYNC_BLOCK && b->committed) {
+        store_fail(st, "block %u could not be written (%s): objects acknowledged with -sync block may "
+                   "be lost", b->number, zerr_str(status));
+    }
 }
 
-void block_retire_broken(struct block *b)
+bool block_is_broken(struct block *b)
 {
     (void)pthread_mutex_lock(&b->mutex);
     bool broken = b->is_new && b->error != 0;
     (void)pthread_mutex_unlock(&b->mutex);
-    if (broken && b->state == BLOCK_FILLING) {
+    return broken;
+}
+
+void block_retire_broken(struct block *b)
+{
+    if (block_is_broken(b) && b->state == BLOCK_FILLING) {
         b->state = BLOCK_DRAINING; /* ends as a block with nothing in it */
         if (b->st->current == b) {
             b->st->current = NULL;

@@ -45,6 +45,8 @@ struct block {
     struct commit *voids;   /* given up, their room not yet void on disk */
     bool cutting;           /* a cut of the tail is under way: no reservations */
     bool committed;         /* holds a committed frame */
+    bool holds_void;        /* begins with void numbers: stays open as long as the poisoned block
+                               whose frames have them, so that the next start sees both */
     bool dir_synced;        /* its directory entry is */
     uint64_t writeback;     /* the lane's: write-back was started up to here */
     uint64_t dirty;         /* bytes written by body jobs and not yet synced */
@@ -74,7 +76,9 @@ struct vfs_file *block_file_if_open(struct block *);
 void block_set_sealed(struct block *);
 /* Takes no more writes; why: for the note to the person. */
 void block_poison(struct block *, int status);
-/* If its file could not be created: takes no more frames. After a job that used it has failed. */
+/* Its file could not be created: nothing of it is on disk, or a header alone. */
+bool block_is_broken(struct block *);
+/* A broken one takes no more frames. After a job that used it has failed. */
 void block_retire_broken(struct block *);
 /* Removes it from the open list for good (nothing was ever committed to it). */
 void block_forget(struct block *);

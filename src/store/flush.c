@@ -256,16 +256,18 @@ int db_flush_run(struct store *st)
     }
     const struct vfs_ops *ops = st->vfs->ops;
     struct iovec iov = {(void *)(uintptr_t)member.ptr, member.len};
-    rc = ops->pwritev(st->db_file, &iov, 1, st->db_end.off);
-    bool given_up = false;
-    if (rc != 0) {
-        given_up = ops->truncate(st->db_file, st->db_end.off) != 0;
-    } else {
-        rc = ops->datasync(st->db_file);
-        given_up = rc != 0;
+    if (!st->db_given_up) {
+        rc = ops->pwritev(st->db_file, &iov, 1, st->db_end.off);
+        if (rc != 0) {
+            st->db_given_up = ops->truncate(st->db_file, st->db_end.off) != 0;
+        } else {
+            rc = ops->datasync(st->db_file);
+            st->db_given_up = rc != 0;
+        }
     }
-    if (given_up) {
+    if (st->db_given_up) { /* also when the last try to move it failed: it is never synced again */
         rc = move_to_next_id(st, &member);
+        st->db_given_up = rc != 0;
     }
     if (rc == 0) {
         st->db_last = (struct db_pos){st->db_end.off, st->n_flushed};
@@ -280,18 +282,12 @@ void flush_finish(struct store *st)
 {
     int rc = st->lane_status;
     struct round *r = &st->round;
-    bool lost = false;
     for (size_t i = 0; i < r->n_blocks; i++) {
         if (r->blocks[i].failed) {
-            lost = true;
             block_poison(r->blocks[i].block, rc);
         }
     }
     r->n_blocks = 0;
-    if (lost) {
-        store_fail(st, "a block could not be synced (%s): objects acknowledged with -sync block may "
-                   "be lost", zerr_str(rc));
-    }
     if (rc != 0) {
         if (!st->flush_failed) {
             store_note(st, LOG_ERROR, "history: cannot be written (%s); writes wait, trying again",

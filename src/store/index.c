@@ -201,6 +201,11 @@ static int is_shared(struct index *ix, struct place body, uint64_t size, struct 
     return rc;
 }
 
+int index_has_body(struct index *ix, struct place body, uint64_t size, bool *ret)
+{
+    return is_shared(ix, body, size, SLICE_LIT(""), ret);
+}
+
 /* A name has lost its body; the row is gone already. */
 static int count_loss(struct index *ix, struct slice key, const struct object *old)
 {

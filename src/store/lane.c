@@ -63,11 +63,12 @@ static int void_begin(struct store *st)
         block_unref(st->current);
     }
     st->current = b;
+    c->kind = COMMIT_VOID;
     c->head = (struct frame_head){FRAME_VOID, (uint32_t)scratch->len, 0};
     c->off = b->tail;
     c->frame_len = frame_len(c->head.record_len, 0);
     b->tail += c->frame_len;
-    b->committed = true;
+    b->committed = b->holds_void = true;
     frame_head_encode(&c->head, &b->header, c->off, c->head_bytes);
     frame_join(c, block_ref(b));
     st->lane_frame = c;
@@ -126,6 +127,7 @@ static void tidy_begin(struct store *st, struct block *b)
     st->lane_voids = b->voids;
     b->voids = NULL;
     st->lane_cut = UINT64_MAX;
+    st->lane_tail = b->tail;
     for (bool again = true; again;) {
         again = false;
         for (struct commit *c = st->lane_voids; c != NULL; c = c->block_next) {
@@ -159,6 +161,10 @@ static int tidy_run(struct store *st)
     struct block *b = st->lane_block;
     struct vfs_file *file;
     uint64_t size;
+    bool recorded = false;
+    if (block_is_broken(b)) {
+        return 0; /* there is no file, or seal_run() removes it */
+    }
     int rc = block_file(b, &file);
     if (rc == 0) {
         rc = file->vfs->ops->size(file, &size);
@@ -167,11 +173,13 @@ static int tidy_run(struct store *st)
         rc = file->vfs->ops->truncate(file, st->lane_cut);
     }
     for (struct commit *c = st->lane_voids; c != NULL && rc == 0; c = c->block_next) {
+        recorded = recorded || c->recorded;
         if (c->off < st->lane_cut) {
             rc = void_frame(b, file, c);
         }
     }
-    return rc;
+    /* A later durable_seq must not make recovery take a number that failed for acknowledged. */
+    return rc == 0 && recorded ? file->vfs->ops->datasync(file) : rc;
 }
 
 static void tidy_finish(struct store *st)
@@ -180,7 +188,8 @@ static void tidy_finish(struct store *st)
     int rc = st->lane_status;
     b->cutting = false;
     if (rc == ZERR_NO_SPACE || rc == ZERR_NOMEM || rc == ZERR_LIMIT) {
-        st->tidy_failed = true; /* the tick tries again; what was cut is cut or will be */
+        st->tidy_failed = true; /* the tick tries again, with the same cut */
+        b->tail = st->lane_tail;
         struct commit *c = st->lane_voids;
         while (c->block_next != NULL) {
             c = c->block_next;
@@ -193,7 +202,7 @@ static void tidy_finish(struct store *st)
             st->lane_voids = c->block_next;
             commit_free(c);
         }
-        if (rc != 0 && block_file_if_open(b) != NULL) {
+        if (rc != 0 && !block_is_broken(b)) {
             block_settle(b, b->dirty);
             block_poison(b, rc);
         }
@@ -208,7 +217,8 @@ static void tidy_finish(struct store *st)
 
 static bool wants_seal(const struct block *b)
 {
-    return b->state == BLOCK_DRAINING && b->n_puts == 0 && b->voids == NULL && !b->cutting;
+    return b->state == BLOCK_DRAINING && b->n_puts == 0 && b->voids == NULL && !b->cutting &&
+           !b->holds_void;
 }
 
 static int seal_run(struct store *st)
@@ -256,10 +266,6 @@ static void seal_finish(struct store *st)
     if (rc != 0) {
         b->state = BLOCK_DRAINING;
         block_poison(b, rc);
-        if (st->cfg.sync == STORE_SYNC_BLOCK) {
-            store_fail(st, "block %u could not be synced (%s): objects acknowledged with -sync block "
-                       "may be lost", b->number, zerr_str(rc));
-        }
         st->stop_status = st->stop_status != 0 ? st->stop_status : rc;
         block_unref(b);
     } else if (st->lane_removed) {
@@ -340,8 +346,7 @@ static void void_finish(struct store *st)
 static void lane_done(struct job *job)
 {
     struct store *st = container_of(job, struct store, lane_job);
-    enum lane_work work = st->lane;
-    st->lane = LANE_IDLE;
+    enum lane_work work = st->lane; /* stays so: what call-backs kick must not begin before the end */
     st->round_was_last = work == LANE_ROUND;
     switch (work) {
     case LANE_ROUND:
@@ -353,6 +358,7 @@ static void lane_done(struct job *job)
     case LANE_UPKEEP: upkeep_finish(st); break;
     case LANE_IDLE: break;
     }
+    st->lane = LANE_IDLE;
     lane_kick(st);
 }
 

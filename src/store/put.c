@@ -316,7 +316,7 @@ void put_resume_waiting(struct store *st)
     while (st->waiting != NULL) {
         struct put *p = st->waiting;
         int rc = st->stopping ? ZERR_CANCELED : must_wait(st) ? ZERR_BUSY : put_reserve(p);
-        if (rc == ZERR_BUSY && now - p->wait_since_ns < (uint64_t)PUT_WAIT_MS * 1000000) {
+        if (rc == ZERR_BUSY && now < p->wait_since_ns + (uint64_t)PUT_WAIT_MS * 1000000) {
             return; /* those behind it came later */
         }
         waiting_remove(p);
@@ -433,14 +433,15 @@ static void body_job_done(struct job *job)
     p->job_running = false;
     p->in_job = NULL;
     p->in_job_bytes = 0;
-    if (st->cfg.sync == STORE_SYNC_ACK && b->state != BLOCK_POISONED) {
+    bool broken = p->job_status != 0 && block_is_broken(b);
+    if (st->cfg.sync == STORE_SYNC_ACK && b->state != BLOCK_POISONED && !broken) {
         b->dirty += n; /* written, or perhaps written: a sync settles it */
     } else {
         st->unsynced -= n;
     }
     release_chunks(p, list, n);
     p->error = p->error != 0 ? p->error : p->job_status;
-    if (p->job_status == ZERR_IO && b->state != BLOCK_POISONED) {
+    if (p->job_status == ZERR_IO && b->state != BLOCK_POISONED && !broken) {
         block_settle(b, b->dirty);
         block_poison(b, ZERR_IO); /* ends this upload too */
         lane_kick(st);

@@ -506,7 +506,7 @@ int history_each(struct vfs *vfs, uint64_t n_records,
     if (rc == 0) {
         struct tail tail;
         w.rev = sum.end.rev;
-        rc = tail_collect(vfs, &view, &sum.state, false, &tail, info);
+        rc = tail_collect(vfs, &view, &sum.state, false, NULL, NULL, &tail, info);
         if (rc == 0) {
             rc = tail_each(vfs, &tail, walk_tail, &w);
             tail_finish(&tail);

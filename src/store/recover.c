@@ -358,10 +358,15 @@ static int mark_damaged(void *user, struct place body)
     return rc;
 }
 
+static int is_known(void *user, struct place body, uint64_t size, bool *ret)
+{
+    return index_has_body(((struct recovery *)user)->st->ix_write, body, size, ret);
+}
+
 static int follow_tail(struct recovery *r)
 {
     struct store *st = r->st;
-    int rc = tail_collect(st->vfs, &r->view, &r->sum.state, true, &r->tail, r->info);
+    int rc = tail_collect(st->vfs, &r->view, &r->sum.state, true, is_known, r, &r->tail, r->info);
     if (rc != 0) {
         return rc;
     }

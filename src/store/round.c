@@ -143,11 +143,32 @@ static void take(struct store *st, struct commit *c, int64_t now_ms)
     }
 }
 
-/* Heads of frames that lie before one that commits now: a scan must be able to step over them. */
+static int add_head(struct round *r, struct block *b, struct commit *c)
+{
+    if (r->n_heads == r->cap_heads) {
+        size_t cap = r->cap_heads == 0 ? 16 : r->cap_heads * 2;
+        struct head_write *p = realloc(r->heads, cap * sizeof(*p));
+        if (p == NULL) {
+            return ZERR_NOMEM;
+        }
+        r->heads = p;
+        r->cap_heads = cap;
+    }
+    struct head_write *h = &r->heads[r->n_heads++];
+    h->block = b;
+    h->off = c->off;
+    memcpy(h->bytes, c->head_bytes, FRAME_HEAD_BYTES);
+    c->touched = true;
+    return 0;
+}
+
+/* Heads of frames that lie before one that commits now, given up or not: a scan must be able to step
+ * over them. */
 static int collect_heads(struct round *r)
 {
+    int rc = 0;
     r->n_heads = 0;
-    for (size_t i = 0; i < r->n_blocks; i++) {
+    for (size_t i = 0; i < r->n_blocks && rc == 0; i++) {
         struct block *b = r->blocks[i].block;
         uint64_t last = 0;
         for (struct commit *c = r->items; c != NULL; c = c->next) {
@@ -155,28 +176,19 @@ static int collect_heads(struct round *r)
                 last = c->off;
             }
         }
-        for (struct commit *c = b->frames; c != NULL; c = c->block_next) {
+        for (struct commit *c = b->frames; c != NULL && rc == 0; c = c->block_next) {
             bool ours = c->kind != COMMIT_PUT || put_of(c)->state == PUT_ROUND;
-            if (c->head_written || c->off >= last || (ours && c->status == 0)) {
-                continue;
+            if (!c->head_written && c->off < last && !(ours && c->status == 0)) {
+                rc = add_head(r, b, c);
             }
-            if (r->n_heads == r->cap_heads) {
-                size_t cap = r->cap_heads == 0 ? 16 : r->cap_heads * 2;
-                struct head_write *p = realloc(r->heads, cap * sizeof(*p));
-                if (p == NULL) {
-                    return ZERR_NOMEM;
-                }
-                r->heads = p;
-                r->cap_heads = cap;
+        }
+        for (struct commit *c = b->voids; c != NULL && rc == 0; c = c->block_next) {
+            if (!c->head_written && c->off < last) {
+                rc = add_head(r, b, c);
             }
-            struct head_write *h = &r->heads[r->n_heads++];
-            h->block = b;
-            h->off = c->off;
-            memcpy(h->bytes, c->head_bytes, FRAME_HEAD_BYTES);
-            c->touched = true;
         }
     }
-    return 0;
+    return rc;
 }
 
 bool round_begin(struct store *st)
@@ -230,7 +242,8 @@ struct gather { /* segments that follow each other in one file */
 static void write_failed(struct round *r, const struct vfs_file *file, int status)
 {
     for (size_t i = 0; i < r->n_blocks && status != ZERR_NO_SPACE; i++) {
-        if (block_file_if_open(r->blocks[i].block) == file) {
+        struct vfs_file *at;
+        if (block_file(r->blocks[i].block, &at) == 0 && at == file) {
             r->blocks[i].failed = true;
         }
     }
@@ -539,10 +552,13 @@ void block_settle(struct block *b, uint64_t bytes)
 static void adapt(struct store *st)
 {
     struct round *r = &st->round;
-    if (r->bytes_synced < UNSYNCED_MIN || r->sync_ns == 0) {
+    if (r->bytes_synced == 0 || r->sync_ns == 0) {
         return;
     }
     double max = (double)r->bytes_synced / ((double)r->sync_ns / 1e9) * UNSYNCED_SECONDS;
+    if (r->bytes_synced < UNSYNCED_MIN && max < (double)st->unsynced_max) {
+        return; /* little data: the time says nothing about the speed, unless it was short */
+    }
     st->unsynced_max = max >= UNSYNCED_MAX   ? UNSYNCED_MAX
                        : max <= UNSYNCED_MIN ? UNSYNCED_MIN
                                              : (uint64_t)max;
@@ -620,6 +636,7 @@ void round_finish(struct store *st)
     if (r->sync_status != 0) {
         for (struct commit *c = r->items; c != NULL; c = c->next) {
             c->status = c->status == 0 ? r->sync_status : c->status;
+            c->recorded = !poisoned;
         }
         if (poisoned && r->next_seq > r->first_seq) {
             st->void_first = r->first_seq;

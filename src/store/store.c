@@ -125,6 +125,14 @@ int store_open(const struct store_config *cfg, struct store **ret, struct zerr_i
     return 0;
 }
 
+/* Uploads are freed by the list of them. */
+static void forget_change(struct commit *c)
+{
+    if (c->kind != COMMIT_PUT) {
+        change_free(c);
+    }
+}
+
 void store_destroy(struct store *st)
 {
     if (st == NULL) {
@@ -133,8 +141,18 @@ void store_destroy(struct store *st)
     assert(st->lane == LANE_IDLE && st->n_jobs == 0 && st->n_readers == 0);
     /* Without a stop: everything as a crash would leave it. */
     for (struct block *b = st->open_blocks; b != NULL; b = b->next) {
-        b->voids = NULL;
+        while (b->voids != NULL) {
+            struct commit *c = b->voids;
+            b->voids = c->block_next;
+            forget_change(c);
+        }
     }
+    while (st->round.items != NULL) {
+        struct commit *c = st->round.items;
+        st->round.items = c->next;
+        forget_change(c);
+    }
+    free(st->lane_frame);
     for (unsigned i = 0; i < BLOCK_HASH; i++) {
         for (struct block *b = st->block_hash[i]; b != NULL; b = b->hash_next) {
             b->refs = 0;
@@ -143,10 +161,7 @@ void store_destroy(struct store *st)
     while (st->commits != NULL) {
         struct commit *c = st->commits;
         st->commits = c->next;
-        c->block = NULL;
-        if (c->kind != COMMIT_PUT) {
-            change_free(c);
-        }
+        forget_change(c);
     }
     while (st->puts != NULL) {
         st->puts->c.block = NULL;
@@ -248,7 +263,10 @@ void store_stop_step(struct store *st)
         return;
     }
     if (st->failed) {
-        abandon(st);
+        abandon(st); /* its call-backs may come here again */
+        if (st->stopped) {
+            return;
+        }
     } else if (st->index_down) {
         return; /* the tick tries again, or gives up */
     }
@@ -275,12 +293,14 @@ void store_stop(struct store *st, void (*stopped)(void *user, int status), void 
 
 bool store_wants_tick(const struct store *st)
 {
-    return st->waiting != NULL || st->index_down || st->flush_failed || st->tidy_failed;
+    return st->waiting != NULL || st->any_stalled || st->index_down || st->flush_failed ||
+           st->tidy_failed;
 }
 
 void store_tick(struct store *st)
 {
     put_resume_waiting(st);
+    put_resume_stalled(st);
     st->tidy_failed = false;
     if (st->index_down) {
         uint64_t down = st->vfs->ops->mono_ns(st->vfs) - st->index_down_since_ns;

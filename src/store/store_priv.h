@@ -42,7 +42,7 @@
 
 /* ---- what a round commits ---- */
 
-enum commit_kind { COMMIT_PUT, COMMIT_DELETE, COMMIT_COPY };
+enum commit_kind { COMMIT_PUT, COMMIT_DELETE, COMMIT_COPY, COMMIT_VOID /* lane.c's own */ };
 
 struct commit {
     struct commit *next;
@@ -59,7 +59,8 @@ struct commit {
     struct frame_head head;
     uint8_t head_bytes[FRAME_HEAD_BYTES];
     bool head_written;
-    bool touched; /* something of the frame may be on disk */
+    bool touched;  /* something of the frame may be on disk */
+    bool recorded; /* its round failed: the record may be on disk, with a number that must not count */
 };
 
 enum put_state {
@@ -187,7 +188,8 @@ struct store {
     struct round round;
     struct block *lane_block; /* being tidied or sealed */
     struct commit *lane_voids;
-    uint64_t lane_cut;   /* tidy, seal: where the file ends; UINT64_MAX: no cut */
+    uint64_t lane_cut;   /* tidy: where the file ends; UINT64_MAX: no cut */
+    uint64_t lane_tail;  /* tidy: the block's before the cut */
     struct commit *lane_frame; /* the VOID record being written */
     struct db_state flush_state; /* of the member being flushed */
     uint64_t flush_records;
@@ -210,6 +212,7 @@ struct store {
     pthread_mutex_t db_mutex; /* db_exists and what the first db sets */
     bool db_exists;
     struct vfs_file *db_file;
+    bool db_given_up; /* a sync or cut of it failed: no more appends, the next id takes over */
     uint32_t db_id;
     struct db_pos db_last, db_end;
     uint64_t db_members;

@@ -34,7 +34,8 @@ static int add_loose(struct tail *t, struct place at, bool unreadable, uint64_t 
 {
     int rc = grow(&t->loose, &t->cap_loose, t->n_loose, sizeof(t->loose[0]));
     if (rc == 0) {
-        t->loose[t->n_loose++] = (struct tail_loose){at, zeros, unreadable};
+        t->loose[t->n_loose++] =
+            (struct tail_loose){.at = at, .zeros = zeros, .unreadable = unreadable};
     }
     return rc;
 }
@@ -96,6 +97,19 @@ static int see_record(struct collect *c, const struct scan_frame *f)
     return rc;
 }
 
+static int see_unreadable(struct collect *c, const struct scan_frame *f)
+{
+    struct tail *t = c->t;
+    int rc = add_loose(t, (struct place){c->block->file->number, f->off}, true, 0);
+    if (rc == 0) {
+        struct tail_loose *l = &t->loose[t->n_loose - 1];
+        l->len = f->len;
+        l->body_off = f->off + frame_body_off(f->head.record_len);
+        l->body_len = f->head.body_len;
+    }
+    return rc;
+}
+
 static int see_frame(void *user, const struct scan_frame *f)
 {
     struct collect *c = user;
@@ -113,7 +127,7 @@ static int see_frame(void *user, const struct scan_frame *f)
     case SCAN_UNCOMMITTED:
         return add_loose(c->t, at, false, 0);
     case SCAN_BAD_RECORD:
-        return add_loose(c->t, at, true, 0);
+        return see_unreadable(c, f);
     case SCAN_GARBAGE:
         return f->zero && c->block->file->open ? add_loose(c->t, at, false, f->len) : 0;
     }
@@ -173,19 +187,31 @@ static struct tail_block *find_block(struct tail *t, uint32_t number)
     return NULL;
 }
 
+static bool is_void(const struct tail *t, uint64_t seq)
+{
+    for (size_t i = 0; i < t->n_voids; i++) {
+        if (seq >= t->voids[i].first && seq <= t->voids[i].last) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Never counted: its number was declared void, or its body is torn. */
 static bool is_dropped(const struct tail *t, const struct seq_row *row)
 {
-    return (row->flags & SEQ_BAD_BODY) != 0 && row->seq > t->last_seq && row->seq > t->durable_seq;
+    return is_void(t, row->seq) || ((row->flags & SEQ_BAD_BODY) != 0 && row->seq > t->last_seq &&
+                                    row->seq > t->durable_seq);
 }
 
 static int decide_row(void *user, const struct seq_row *row)
 {
     struct tail *t = user;
     struct tail_block *b = find_block(t, row->frame.block);
-    if ((row->seq <= t->last_seq || row->seq <= t->durable_seq) && row->frame.off > b->synced_off) {
-        b->synced_off = row->frame.off;
-    }
     if (!is_dropped(t, row)) {
+        if ((row->seq <= t->last_seq || row->seq <= t->durable_seq) && row->frame.off > b->synced_off) {
+            b->synced_off = row->frame.off;
+        }
         t->damaged += (row->flags & SEQ_BAD_BODY) != 0;
         keep_until(b, row->frame.off + row->frame_len);
         return 0;
@@ -193,8 +219,36 @@ static int decide_row(void *user, const struct seq_row *row)
     return add_loose(t, row->frame, false, 0);
 }
 
+/* Damage or torn? */
+static int decide_unreadable(struct tail *t, struct tail_loose *l, tail_known_fn *known, void *user)
+{
+    struct tail_block *b = find_block(t, l->at.block);
+    bool is_known = false;
+    int rc = known == NULL ? 0 : known(user, (struct place){l->at.block, l->body_off}, l->body_len, &is_known);
+    if (rc == 0 && is_known) {
+        keep_until(b, l->at.off + l->len);
+    } else if (rc == 0) {
+        l->unreadable = l->at.off < b->synced_off;
+    }
+    return rc;
+}
+
+static void count_loose(struct tail *t)
+{
+    for (size_t i = 0; i < t->n_loose; i++) {
+        struct tail_loose *l = &t->loose[i];
+        const struct tail_block *b = find_block(t, l->at.block);
+        l->unreadable = l->unreadable || (l->zeros > 0 && l->at.off < b->synced_off);
+        if (l->unreadable && l->at.off < b->keep_end) {
+            t->damaged++;
+        } else {
+            t->torn++;
+        }
+    }
+}
+
 int tail_collect(struct vfs *vfs, const struct dir_view *view, const struct db_state *db, bool settle,
-                 struct tail *ret, struct zerr_info *info)
+                 tail_known_fn *known, void *user, struct tail *ret, struct zerr_info *info)
 {
     struct tail t = {.last_seq = db->last_seq, .max_seq = db->last_seq, .settle = settle,
                      .max_session = SEQ_SESSION(db->last_seq)};
@@ -212,19 +266,13 @@ int tail_collect(struct vfs *vfs, const struct dir_view *view, const struct db_s
         rc = seq_table_each(t.frames, 0, decide_row, &t);
     }
     for (size_t i = 0; i < t.n_loose && rc == 0; i++) {
-        const struct tail_block *b = find_block(&t, t.loose[i].at.block);
-        struct tail_loose *l = &t.loose[i];
-        l->unreadable = l->unreadable || (l->zeros > 0 && l->at.off < b->synced_off);
-        if (l->unreadable && l->at.off < b->keep_end) {
-            t.damaged++;
-        } else {
-            t.torn++;
-        }
+        rc = t.loose[i].len > 0 ? decide_unreadable(&t, &t.loose[i], known, user) : 0;
     }
     if (rc != 0) {
         tail_finish(&t);
         return rc;
     }
+    count_loose(&t);
     *ret = t;
     return 0;
 }
@@ -250,16 +298,6 @@ struct hand_out {
     struct arena arena;
 };
 
-static bool is_void(const struct tail *t, uint64_t seq)
-{
-    for (size_t i = 0; i < t->n_voids; i++) {
-        if (seq >= t->voids[i].first && seq <= t->voids[i].last) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* May a record count? A copy's body in an unsealed block must be a frame that does. */
 static int copy_counts(struct hand_out *h, const struct record *r, bool *ret)
 {
@@ -281,7 +319,7 @@ static int hand_out_row(void *user, const struct seq_row *row)
 {
     struct hand_out *h = user;
     struct tail *t = h->t;
-    if (is_void(t, row->seq) || is_dropped(t, row)) {
+    if (is_dropped(t, row)) {
         return 0;
     }
     if (h->block == NULL || h->block->file->number != row->frame.block) {

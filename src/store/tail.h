@@ -8,8 +8,10 @@
  *   body bad, number <= some durable_seq     was acknowledged: counts, as damaged
  *   body bad, above every durable_seq        a torn write: dropped
  *   a copy whose body is such a dropped one  dropped
- *   record unreadable, valid frames behind   damage, name unknown: left where it is
- *   record unreadable or zero at the end     never committed: cut off; elsewhere zeros: VOID
+ *   record unreadable, synced frames behind  damage, name unknown: left where it is. The same if
+ *                                            somebody else knows the body (the index)
+ *   record unreadable, else                  torn: cut off at the end, elsewhere VOID
+ *   record zero                              never committed: likewise
  *   nothing but zeros before other frames    those of one round are written in any order: if all
  *                                            frames behind are of the round that died, never
  *                                            committed: VOID; else damage, left where it is */
@@ -32,7 +34,9 @@ struct tail_block {
 struct tail_loose { /* a frame that was never committed, or dropped */
     struct place at;
     uint64_t zeros;  /* not 0: no head there, only so many zeros; its round died half-written */
-    bool unreadable; /* its record is there and does not check */
+    bool unreadable; /* its record is there and does not check: left alone */
+    uint64_t len;    /* not 0: of an unreadable one that may be torn; its body is beside it: */
+    uint64_t body_off, body_len;
 };
 
 struct tail_void {
@@ -55,10 +59,14 @@ struct tail {
     bool settle;
 };
 
+/* Whether some name is known to have the body of a frame whose record cannot be read. */
+typedef int tail_known_fn(void *user, struct place body, uint64_t size, bool *ret);
+
 /* settle: fdatasync each block and read it from the device, since the cache may hold what a failed
- * sync lost. view must outlive the tail. */
+ * sync lost. view must outlive the tail. known: NULL if nobody can say. */
 int tail_collect(struct vfs *, const struct dir_view *, const struct db_state *, bool settle,
-                 struct tail *ret, struct zerr_info *) ZKV_MUST_CHECK;
+                 tail_known_fn *known, void *user, struct tail *ret,
+                 struct zerr_info *) ZKV_MUST_CHECK;
 void tail_finish(struct tail *);
 
 /* The records that count, in order of numbers, above last_seq. Valid during the call. */
