@@ -201,9 +201,21 @@ static int is_shared(struct index *ix, struct place body, uint64_t size, struct 
     return rc;
 }
 
-int index_has_body(struct index *ix, struct place body, uint64_t size, bool *ret)
+int index_has_body_in(struct index *ix, struct place room, uint64_t len, bool *ret)
 {
-    return is_shared(ix, body, size, SLICE_LIT(""), ret);
+    sqlite3_stmt *s = ix->stmts[STMT_IN_ROOM];
+    if ((bind_place(s, 1, true, room) | bind_u64(s, 3, room.off + len)) != SQLITE_OK) {
+        return ZERR_NOMEM;
+    }
+    int rc = index_fetch(s);
+    if (rc == 0) {
+        sqlite3_reset(s);
+    }
+    if (rc == 0 || rc == ZERR_NOT_FOUND) {
+        *ret = rc == 0;
+        rc = 0;
+    }
+    return rc;
 }
 
 /* A name has lost its body; the row is gone already. */

@@ -61,6 +61,8 @@ static const char *const sql[N_STMTS] = {
     [STMT_DELETE] = "DELETE FROM objects WHERE key = ?1",
     [STMT_SHARED] = "SELECT 1 FROM objects INDEXED BY objects_by_place"
                     " WHERE block = ?1 AND offset = ?2 AND size = ?3 AND key <> ?4 LIMIT 1",
+    [STMT_IN_ROOM] = "SELECT 1 FROM objects INDEXED BY objects_by_place"
+                     " WHERE block = ?1 AND offset > ?2 AND offset <= ?3 LIMIT 1",
     [STMT_DAMAGE_BODY] = "UPDATE objects INDEXED BY objects_by_place SET damage = ?3"
                          " WHERE block = ?1 AND offset = ?2 AND damage <> ?3"
                          " AND (size > 0 OR frame_block IS NOT NULL)",

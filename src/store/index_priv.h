@@ -23,6 +23,7 @@ enum index_stmt {
     STMT_UPDATE,
     STMT_DELETE,
     STMT_SHARED,
+    STMT_IN_ROOM,
     STMT_DAMAGE_BODY,
     STMT_DAMAGE_KEY,
     STMT_MD5,

@@ -1,6 +1,8 @@
 /* The commit lane: what happens next, and everything on it but the rounds themselves.
  *
  *   IDLE -> ROUND         commits wait, or too much is unsynced (round.c)
+ *        -> GATHER        ... but on a slow disk first a moment is left for those just answered to send
+ *                         again: else half of the clients wait while the other half is synced
  *        -> INDEX_RETRY   a round is on disk and not in the index: before anything else, each tick
  *        -> VOID          a round failed: its numbers are declared void before its answers go out
  *        -> TIDY          rooms of uploads that were given up: cut off at the tail, VOID elsewhere
@@ -15,11 +17,16 @@
  * The flush is flush.c's. */
 #include <assert.h>
 #include <stdlib.h>
+#include <time.h>
+#include <time.h>
 
 #include "base/num.h"
 #include "store/store_priv.h"
 
 #define PUNCH_MIN PIECE_BYTES
+#define GATHER_SYNC_NS 2000000u /* a disk whose sync takes less is not waited for */
+#define GATHER_PART 8           /* of the last sync's time ... */
+#define GATHER_MAX_NS 2000000u  /* ... at most */
 
 void lane_queue(struct store *st, struct commit *c)
 {
@@ -312,11 +319,27 @@ static void upkeep_finish(struct store *st)
 
 /* ---- the lane ---- */
 
+/* Only after a round whose sync took long, for a small part of that, and if fewer wait than then were
+ * answered or waiting: a client alone is never kept waiting. */
+static bool wants_gather(const struct store *st)
+{
+    return st->round_was_last && st->commits != NULL && st->last_sync_ns >= GATHER_SYNC_NS &&
+           st->n_commits < st->n_expected && !st->stopping;
+}
+
+static void gather_run(const struct store *st)
+{
+    uint64_t ns = st->last_sync_ns / GATHER_PART;
+    struct timespec t = {.tv_nsec = (long)(ns < GATHER_MAX_NS ? ns : GATHER_MAX_NS)};
+    (void)nanosleep(&t, NULL);
+}
+
 static void lane_run(struct job *job)
 {
     struct store *st = container_of(job, struct store, lane_job);
     switch (st->lane) {
     case LANE_ROUND: round_run(st); break;
+    case LANE_GATHER: gather_run(st); break;
     case LANE_INDEX_RETRY: round_index_run(st); break;
     case LANE_VOID: st->lane_status = void_run(st); break;
     case LANE_TIDY: st->lane_status = tidy_run(st); break;
@@ -356,6 +379,7 @@ static void lane_done(struct job *job)
     case LANE_SEAL: seal_finish(st); break;
     case LANE_FLUSH: flush_finish(st); break;
     case LANE_UPKEEP: upkeep_finish(st); break;
+    case LANE_GATHER:
     case LANE_IDLE: break;
     }
     st->lane = LANE_IDLE;
@@ -409,6 +433,9 @@ static enum lane_work pick(struct store *st)
         return st->index_retry ? LANE_INDEX_RETRY : LANE_IDLE;
     }
     enum lane_work work = st->round_was_last ? begin_block_work(st) : LANE_IDLE;
+    if (work == LANE_IDLE && wants_gather(st)) {
+        return LANE_GATHER;
+    }
     if (work == LANE_IDLE && round_begin(st)) {
         work = LANE_ROUND;
     }

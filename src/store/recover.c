@@ -358,9 +358,9 @@ static int mark_damaged(void *user, struct place body)
     return rc;
 }
 
-static int is_known(void *user, struct place body, uint64_t size, bool *ret)
+static int is_known(void *user, struct place room, uint64_t len, bool *ret)
 {
-    return index_has_body(((struct recovery *)user)->st->ix_write, body, size, ret);
+    return index_has_body_in(((struct recovery *)user)->st->ix_write, room, len, ret);
 }
 
 static int follow_tail(struct recovery *r)
@@ -426,6 +426,24 @@ static int set_state(struct recovery *r)
     return 0;
 }
 
+/* Nothing in it was ever synced: the first sync of a block covers its header. */
+static bool is_unborn(struct vfs *vfs, const struct dir_block *b)
+{
+    static const uint8_t zeros[BLOCK_HEADER_BYTES];
+    uint8_t head[BLOCK_HEADER_BYTES];
+    struct vfs_file *f;
+    size_t n = 0;
+    if (b->size <= BLOCK_HEADER_BYTES) {
+        return true;
+    }
+    if (dir_open_block(vfs, b, false, &f) != 0) {
+        return false;
+    }
+    int rc = vfs->ops->pread(f, head, sizeof(head), 0, &n);
+    vfs->ops->close(f);
+    return rc == 0 && n == sizeof(head) && memcmp(head, zeros, sizeof(head)) == 0;
+}
+
 static int remove_unborn(struct recovery *r)
 {
     for (size_t i = 0; i < r->view.n_blocks; i++) {
@@ -439,12 +457,12 @@ static int remove_unborn(struct recovery *r)
             continue;
         }
         block_name(name, b->number, false);
-        if (b->size > BLOCK_HEADER_BYTES) {
+        if (!is_unborn(r->st->vfs, b)) {
             store_note(r->st, LOG_ERROR, "%s has no valid header: nothing in it can be read, it is left alone",
                        name);
             continue;
         }
-        int rc = r->st->vfs->ops->unlink(r->st->vfs, name); /* died while it was made */
+        int rc = r->st->vfs->ops->unlink(r->st->vfs, name); /* died while it was made, or before its first commit */
         if (rc != 0) {
             return rc;
         }

@@ -670,6 +670,8 @@ void round_finish(struct store *st)
         }
     }
     st->stats.rounds++;
+    st->last_sync_ns = r->sync_ns;
+    st->n_expected = r->n_items + st->n_commits;
     adapt(st);
     store_refresh_totals(st);
     round_deliver(st);

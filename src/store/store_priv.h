@@ -106,7 +106,7 @@ struct put {
 
 /* ---- lane ---- */
 
-enum lane_work { LANE_IDLE, LANE_ROUND, LANE_INDEX_RETRY, LANE_VOID, LANE_TIDY, LANE_SEAL, LANE_FLUSH, LANE_UPKEEP };
+enum lane_work { LANE_IDLE, LANE_ROUND, LANE_GATHER, LANE_INDEX_RETRY, LANE_VOID, LANE_TIDY, LANE_SEAL, LANE_FLUSH, LANE_UPKEEP };
 
 struct head_write { /* the head of a frame reserved before one that commits */
     struct block *block;
@@ -185,6 +185,8 @@ struct store {
     struct job lane_job;
     struct commit *commits, **commits_tail; /* waiting for a round */
     size_t n_commits;
+    uint64_t last_sync_ns; /* what the last round's syncs took */
+    size_t n_expected;   /* commits in the last round and waiting when it ended */
     struct round round;
     struct block *lane_block; /* being tidied or sealed */
     struct commit *lane_voids;

@@ -30,12 +30,11 @@ static int grow(void *list, size_t *cap, size_t n, size_t size)
     return 0;
 }
 
-static int add_loose(struct tail *t, struct place at, bool unreadable, uint64_t zeros)
+static int add_loose(struct tail *t, struct tail_loose loose)
 {
     int rc = grow(&t->loose, &t->cap_loose, t->n_loose, sizeof(t->loose[0]));
     if (rc == 0) {
-        t->loose[t->n_loose++] =
-            (struct tail_loose){.at = at, .zeros = zeros, .unreadable = unreadable};
+        t->loose[t->n_loose++] = loose;
     }
     return rc;
 }
@@ -71,7 +70,8 @@ static int see_record(struct collect *c, const struct scan_frame *f)
 {
     struct tail *t = c->t;
     if (f->rec.n_entries == 0) {
-        return add_loose(t, (struct place){c->block->file->number, f->off}, true, 0);
+        return add_loose(t, (struct tail_loose){.at = {c->block->file->number, f->off},
+                                                .unreadable = true}); /* not ours to judge */
     }
     uint64_t last = f->rec.seq + f->rec.n_entries - 1;
     see_seq(t, last);
@@ -97,23 +97,10 @@ static int see_record(struct collect *c, const struct scan_frame *f)
     return rc;
 }
 
-static int see_unreadable(struct collect *c, const struct scan_frame *f)
-{
-    struct tail *t = c->t;
-    int rc = add_loose(t, (struct place){c->block->file->number, f->off}, true, 0);
-    if (rc == 0) {
-        struct tail_loose *l = &t->loose[t->n_loose - 1];
-        l->len = f->len;
-        l->body_off = f->off + frame_body_off(f->head.record_len);
-        l->body_len = f->head.body_len;
-    }
-    return rc;
-}
-
 static int see_frame(void *user, const struct scan_frame *f)
 {
     struct collect *c = user;
-    struct place at = {c->block->file->number, f->off};
+    struct tail_loose loose = {.at = {c->block->file->number, f->off}};
     switch (f->verdict) {
     case SCAN_VALID:
     case SCAN_BAD_BODY:
@@ -125,13 +112,19 @@ static int see_frame(void *user, const struct scan_frame *f)
         keep_until(c->block, f->off + f->len);
         return add_void(c->t, &f->rec);
     case SCAN_UNCOMMITTED:
-        return add_loose(c->t, at, false, 0);
+        break;
     case SCAN_BAD_RECORD:
-        return see_unreadable(c, f);
+        loose.len = f->len;
+        break;
     case SCAN_GARBAGE:
-        return f->zero && c->block->file->open ? add_loose(c->t, at, false, f->len) : 0;
+        if (!c->block->file->open) {
+            return 0;
+        }
+        loose.headless = true;
+        loose.len = f->len;
+        break;
     }
-    return 0;
+    return add_loose(c->t, loose);
 }
 
 static int collect_block(struct vfs *vfs, struct tail *t, const struct dir_block *file,
@@ -216,30 +209,27 @@ static int decide_row(void *user, const struct seq_row *row)
         keep_until(b, row->frame.off + row->frame_len);
         return 0;
     }
-    return add_loose(t, row->frame, false, 0);
+    return add_loose(t, (struct tail_loose){.at = row->frame});
 }
 
 /* Damage or torn? */
-static int decide_unreadable(struct tail *t, struct tail_loose *l, tail_known_fn *known, void *user)
+static int decide_loose(struct tail *t, struct tail_loose *l, tail_known_fn *known, void *user)
 {
     struct tail_block *b = find_block(t, l->at.block);
     bool is_known = false;
-    int rc = known == NULL ? 0 : known(user, (struct place){l->at.block, l->body_off}, l->body_len, &is_known);
-    if (rc == 0 && is_known) {
+    int rc = l->len == 0 || known == NULL ? 0 : known(user, l->at, l->len, &is_known);
+    if (is_known) {
         keep_until(b, l->at.off + l->len);
-    } else if (rc == 0) {
-        l->unreadable = l->at.off < b->synced_off;
     }
+    l->unreadable = l->unreadable || is_known || (l->len > 0 && l->at.off < b->synced_off);
     return rc;
 }
 
 static void count_loose(struct tail *t)
 {
     for (size_t i = 0; i < t->n_loose; i++) {
-        struct tail_loose *l = &t->loose[i];
-        const struct tail_block *b = find_block(t, l->at.block);
-        l->unreadable = l->unreadable || (l->zeros > 0 && l->at.off < b->synced_off);
-        if (l->unreadable && l->at.off < b->keep_end) {
+        const struct tail_loose *l = &t->loose[i];
+        if (l->unreadable && l->at.off < find_block(t, l->at.block)->keep_end) {
             t->damaged++;
         } else {
             t->torn++;
@@ -266,7 +256,7 @@ int tail_collect(struct vfs *vfs, const struct dir_view *view, const struct db_s
         rc = seq_table_each(t.frames, 0, decide_row, &t);
     }
     for (size_t i = 0; i < t.n_loose && rc == 0; i++) {
-        rc = t.loose[i].len > 0 ? decide_unreadable(&t, &t.loose[i], known, user) : 0;
+        rc = decide_loose(&t, &t.loose[i], known, user);
     }
     if (rc != 0) {
         tail_finish(&t);
@@ -396,8 +386,8 @@ int tail_each_damaged(struct tail *t, int (*each)(void *user, struct place body)
 
 /* ---- sealing ---- */
 
-/* One VOID frame over the zeros between two frames (I5). */
-static int void_zeros(struct vfs_file *f, const struct tail_block *b, uint64_t off, uint64_t len)
+/* One VOID frame over the room between two frames (I5). */
+static int void_room(struct vfs_file *f, const struct tail_block *b, uint64_t off, uint64_t len)
 {
     uint64_t rest = len - FRAME_HEAD_BYTES, with_sum = PIECE_BYTES + SUM_BYTES;
     uint64_t pieces = rest / with_sum + (rest % with_sum != 0);
@@ -448,8 +438,7 @@ static int seal_block(struct vfs *vfs, struct tail *t, const struct tail_block *
     for (size_t i = 0; i < t->n_loose && rc == 0; i++) {
         const struct tail_loose *l = &t->loose[i];
         if (l->at.block == b->file->number && l->at.off < b->keep_end && !l->unreadable) {
-            rc = l->zeros > 0 ? void_zeros(f, b, l->at.off, l->zeros)
-                              : void_loose(f, b, l->at.off);
+            rc = l->headless ? void_room(f, b, l->at.off, l->len) : void_loose(f, b, l->at.off);
         }
     }
     if (rc == 0 && b->file_len > b->keep_end) {

@@ -8,13 +8,11 @@
  *   body bad, number <= some durable_seq     was acknowledged: counts, as damaged
  *   body bad, above every durable_seq        a torn write: dropped
  *   a copy whose body is such a dropped one  dropped
- *   record unreadable, synced frames behind  damage, name unknown: left where it is. The same if
- *                                            somebody else knows the body (the index)
- *   record unreadable, else                  torn: cut off at the end, elsewhere VOID
- *   record zero                              never committed: likewise
- *   nothing but zeros before other frames    those of one round are written in any order: if all
- *                                            frames behind are of the round that died, never
- *                                            committed: VOID; else damage, left where it is */
+ *   record zero                              never committed: cut off at the end, elsewhere VOID
+ *   record unreadable, or no head            the frames of one round are written in any order: if all
+ *                                            frames behind are of the round that died, and nobody
+ *                                            (the index) knows of a body there, torn: likewise.
+ *                                            Else damage, name unknown: left where it is */
 #ifndef ZKV_STORE_TAIL_H
 #define ZKV_STORE_TAIL_H
 
@@ -26,17 +24,16 @@ struct tail_block {
     const struct dir_block *file;
     struct block_header header;
     uint64_t keep_end; /* behind the last frame that stays */
-    uint64_t synced_off; /* of the last frame of an earlier round than the one that died: zeros
-                            before it were an acknowledged frame */
+    uint64_t synced_off; /* of the last frame of an earlier round than the one that died: what
+                            is not readable before it was an acknowledged frame */
     uint64_t file_len;
 };
 
 struct tail_loose { /* a frame that was never committed, or dropped */
     struct place at;
-    uint64_t zeros;  /* not 0: no head there, only so many zeros; its round died half-written */
-    bool unreadable; /* its record is there and does not check: left alone */
-    uint64_t len;    /* not 0: of an unreadable one that may be torn; its body is beside it: */
-    uint64_t body_off, body_len;
+    bool headless;   /* no head there */
+    bool unreadable; /* its record or head is there and does not check: left alone */
+    uint64_t len;    /* not 0: may be torn */
 };
 
 struct tail_void {
@@ -59,8 +56,8 @@ struct tail {
     bool settle;
 };
 
-/* Whether some name is known to have the body of a frame whose record cannot be read. */
-typedef int tail_known_fn(void *user, struct place body, uint64_t size, bool *ret);
+/* Whether some name is known to have a body in that room, where no frame can be read. */
+typedef int tail_known_fn(void *user, struct place room, uint64_t len, bool *ret);
 
 /* settle: fdatasync each block and read it from the device, since the cache may hold what a failed
  * sync lost. view must outlive the tail. known: NULL if nobody can say. */

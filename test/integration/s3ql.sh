@@ -5,7 +5,7 @@
 # s3qllock, s3qlrm, a second rsync that sends no data, umount, fsck --force, s3ql_verify --data,
 # Ctrl+C, a start from the same directory, a mount from an empty cache ("another machine"), every
 # checksum; kill -9 of the server in the middle of an upload, after which S3QL carries on; and one
-# damaged object, which is EIO for its file while the mount lives.
+# damaged object, which is EIO for its file while the mount lives; `-- mount.s3ql`.
 #
 # S3QL's programs come from scripts/debian13; what this mounts and starts ends with it.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -37,10 +37,10 @@ ok()
     echo "ok - $scheme: $* (after $SECONDS s)"
 }
 
+in_tree=(chroot "$S3QL_ROOT" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$inside" LC_ALL=C.UTF-8)
 s3ql()
 {
-    chroot "$S3QL_ROOT" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$inside" \
-        LC_ALL=C.UTF-8 "$@"
+    "${in_tree[@]}" "$@"
 }
 
 # must SECONDS COMMAND...: its words are shown only if it fails.
@@ -55,13 +55,20 @@ must()
     fi
 }
 
-mount_s3ql()
+# Sets mount_command for the cache of that name.
+set_mount_command()
 {
     mkdir -p "$outside/cache-$1"
-    local compress=()
-    [ "$compression" = default ] || compress=(--compress "$compression")
-    must 120 mount.s3ql --authfile "$auth" --cachedir "$inside/cache-$1" --log "$inside/mount.log" \
-        --backend-options no-ssl "${compress[@]}" "$url" "$inside/mountpoint"
+    mount_command=(mount.s3ql --authfile "$auth" --cachedir "$inside/cache-$1" --log "$inside/mount.log"
+        --backend-options no-ssl)
+    [ "$compression" = default ] || mount_command+=(--compress "$compression")
+    mount_command+=("$url" "$inside/mountpoint")
+}
+
+mount_s3ql()
+{
+    set_mount_command "$1"
+    must 120 "${mount_command[@]}"
 }
 
 umount_s3ql()
@@ -212,13 +219,19 @@ fsck_s3ql second
 verify_s3ql second
 ok "kill -9 in the middle of an upload: S3QL carries on, fsck and verify find nothing"
 
-mount_s3ql second
+stop_server INT
+expect_eq "exit code after Ctrl+C" "$STATUS" 0
+set_mount_command second
+start_server "$STORE" "${server_options[@]}" -addr "$address" -- "${in_tree[@]}" "${mount_command[@]}"
+wait_for 120 mountpoint -q "$seen/mountpoint" || fail "mount.s3ql behind -- does not mount"
 random_file "$seen/mountpoint/victim" 300000
 flush_cache
 victim=$("$ZKV_BIN/tools/zipkvhistory" -dir "$STORE" | awk '$2 == "put" && $3 ~ /^s3ql_data_/ {k = $3} END {print k}')
 umount_s3ql
-stop_server INT
-expect_eq "exit code after Ctrl+C" "$STATUS" 0
+wait_server
+expect_eq "exit code after umount.s3ql" "$STATUS" 0
+ok "-- mount.s3ql: the server ends when it has been unmounted"
+
 python3 "$ROOT/test/support/damage.py" "$STORE" "$victim" || fail "cannot damage $victim"
 start_server "$STORE" "${server_options[@]}" -addr "$address"
 mount_s3ql third

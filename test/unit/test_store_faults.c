@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "store/scan.h"
 #include "store/store_priv.h"
 #include "support/store_fixture.h"
 #include "support/vfs_mem.h"
@@ -328,7 +329,33 @@ static void expect_well_again(struct world *w)
     expect_no_drift(w);
 }
 
-static void expect_clean_start(struct world *w)
+static int see_frame(void *user, const struct scan_frame *f)
+{
+    if (f->verdict != SCAN_VALID && f->verdict != SCAN_VOID) {
+        report(user, "a sealed block holds neither valid nor VOID (offset)", (unsigned)f->off,
+               (int)f->verdict);
+    }
+    return 0;
+}
+
+static int see_file(void *user, const struct vfs_dirent *e)
+{
+    struct world *w = user;
+    unsigned number;
+    struct vfs_file *file;
+    struct scan_result res;
+    if (sscanf(e->name, "open%u", &number) == 1) {
+        report(w, "a block is still open", number, 0);
+    }
+    if (sscanf(e->name, "block%u", &number) == 1) {
+        assert_int_equal(w->f.vfs->ops->open(w->f.vfs, e->name, VFS_READ, &file), 0);
+        assert_int_equal(scan_block(file, number, SCAN_BODIES, see_frame, w, &res), 0);
+        w->f.vfs->ops->close(file);
+    }
+    return 0;
+}
+
+static void expect_clean_start(struct world *w, bool lost)
 {
     for (int again = 0; again < 3; again++) {
         if (again == 1) {
@@ -351,6 +378,9 @@ static void expect_clean_start(struct world *w)
         if (rc != 0) {
             report(w, "no clean stop", 0, rc);
         }
+    }
+    if (!lost) {
+        assert_int_equal(w->f.vfs->ops->list(w->f.vfs, see_file, w), 0); /* I5 */
     }
 }
 
@@ -381,24 +411,29 @@ static bool one_fault(const char *what, enum store_sync sync, unsigned ops, int 
     } else {
         fx_power_cut(&w.f, MEM_CRASH_RANDOM, n);
     }
-    for (unsigned i = 0; i < N_KEYS && fatal && sync == STORE_SYNC_BLOCK; i++) {
+    bool lost = fatal && sync == STORE_SYNC_BLOCK;
+    for (unsigned i = 0; i < N_KEYS && lost; i++) {
         w.keys[i].allowed = UINT32_MAX; /* said so: what was acknowledged may be lost, but not mixed */
     }
     if (vfs_mem_open_files(w.f.vfs) != 0) {
         report(&w, "files left open", 0, 0);
     }
-    expect_clean_start(&w);
+    expect_clean_start(&w, lost);
     fx_finish(&w.f);
     return untouched;
 }
 
+/* The ends take turns; with a ROUNDS in the environment each fault meets each. */
 static void sweep(const char *what, enum store_sync sync, unsigned ops, int zerr,
                   enum vfs_mem_times times)
 {
+    static unsigned turn;
+    int n_ends = getenv("ROUNDS") != NULL ? N_ENDS : 1;
     for (uint64_t n = 1; n < 1000; n++) {
         bool untouched = true;
-        for (int end = 0; end < N_ENDS; end++) {
-            untouched = one_fault(what, sync, ops, zerr, times, n, (enum end)end) && untouched;
+        for (int i = 0; i < n_ends; i++) {
+            enum end end = (enum end)(turn++ % N_ENDS);
+            untouched = one_fault(what, sync, ops, zerr, times, n, end) && untouched;
         }
         if (untouched) {
             return;
