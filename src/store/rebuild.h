@@ -1,4 +1,4 @@
-/* A new history from the blocks, and a reader of the whole history for tools.
+/* A new history from the blocks.
  *
  * rebuild_history() makes a new db from the frames of all blocks: same records, same order, same
  * revisions. Records that no frame holds are taken from the db that is there, as far as it can
@@ -29,18 +29,5 @@ struct rebuild_result {
  * is renamed old-db..., a bad one bad-db...); the index must be removed or will be found
  * not to fit. On failure everything is as before. */
 int rebuild_history(const struct rebuild_config *, struct rebuild_result *ret, struct zerr_info *) ZKV_MUST_CHECK;
-
-/* Every record of the directory's history, in order: the db, then what only the unsealed blocks
- * hold. Takes no lock and writes nothing: a server may be running; a torn end of the db is taken
- * as being written. Memory is constant. Records from n_records on are not handed out
- * (UINT64_MAX: all). Non-zero from `each` stops and is returned. */
-struct history_info {
-    uint64_t records;      /* handed out or seen */
-    bool has_store_id;
-    uint64_t generation;
-};
-int history_each(struct vfs *, uint64_t n_records,
-                 int (*each)(void *user, uint64_t rev, const struct record *, bool damaged), void *user,
-                 struct history_info *ret, struct zerr_info *) ZKV_MUST_CHECK;
 
 #endif

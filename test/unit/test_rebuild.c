@@ -13,6 +13,7 @@
 #include "store/rebuild.h"
 #include "support/store_fixture.h"
 #include "support/vfs_mem.h"
+#include "tools/replay.h"
 
 static uint8_t BODY[1 << 20];
 
@@ -22,18 +23,17 @@ static struct slice body_of(uint64_t seed, size_t len)
     return slice_of(BODY, len);
 }
 
-static int print_record(void *user, uint64_t rev, const struct record *r, bool damaged)
+static int print_record(void *user, uint64_t rev, const struct record *r)
 {
     struct buf *out = user;
-    (void)damaged;
     return buf_printf(out, "%llu\t%s\t%.*s\n", (unsigned long long)rev,
                       r->op == RECORD_PUT ? "put" : "delete", SLICE_FMT(r->key));
 }
 
-static int print_places(void *user, uint64_t rev, const struct record *r, bool damaged)
+static int print_places(void *user, uint64_t rev, const struct record *r)
 {
     struct buf *out = user;
-    int rc = print_record(user, rev, r, damaged);
+    int rc = print_record(user, rev, r);
     if (rc != 0 || r->op == RECORD_DELETE) {
         return rc;
     }
@@ -46,10 +46,12 @@ static int print_places(void *user, uint64_t rev, const struct record *r, bool d
 
 static void history(struct vfs *vfs, struct buf *out, bool places)
 {
-    struct history_info h;
+    struct source src = {.vfs = vfs};
+    struct replay_visitor v = {.user = out, .record = places ? print_places : print_record};
+    struct replay_result res;
     struct zerr_info info = {0};
     buf_reset(out);
-    int rc = history_each(vfs, UINT64_MAX, places ? print_places : print_record, out, &h, &info);
+    int rc = replay(&src, NULL, REPLAY_ALL, &v, NULL, &res, &info);
     if (rc != 0) {
         print_error("%d %s\n", rc, info.text);
     }
@@ -75,7 +77,8 @@ static void fill(struct fixture *f)
 static void a_lost_db_is_made_anew_with_the_same_history(void **state)
 {
     (void)state;
-    for (int killed = 0; killed < 2; killed++) {
+    for (int turn = 0; turn < 4; turn++) {
+        bool killed = (turn & 1) != 0, garbage = (turn & 2) != 0;
         struct fixture f;
         struct buf before = {0}, after = {0};
         fx_init(&f, 65536);
@@ -87,7 +90,11 @@ static void a_lost_db_is_made_anew_with_the_same_history(void **state)
             assert_int_equal(fx_stop(&f), 0);
         }
         history(f.vfs, &before, true);
-        assert_int_equal(f.vfs->ops->unlink(f.vfs, "db0000000000"), 0);
+        if (garbage) {
+            vfs_mem_put(f.vfs, "db0000000000", body_of(7, 5000));
+        } else {
+            assert_int_equal(f.vfs->ops->unlink(f.vfs, "db0000000000"), 0);
+        }
         fx_drop_index(&f);
         assert_int_equal(fx_open(&f), ZERR_CORRUPT);
         assert_non_null(strstr(f.info.text, "-rebuild"));
@@ -237,11 +244,11 @@ static void add_varint(struct buf *out, uint64_t v)
     } while (v > 0);
 }
 
-static int strip_record(void *user, uint64_t rev, const struct record *r, bool damaged)
+static int strip_record(void *user, uint64_t rev, const struct record *r)
 {
     struct strip *s = user;
     struct record plain = {.op = r->op, .key = r->key, .body = r->body, .size = r->size, .meta = r->meta};
-    (void)rev, (void)damaged;
+    (void)rev;
     struct buf one = {0};
     assert_int_equal(record_encode_history(&plain, &one), 0);
     add_varint(&s->message, 3 << 3 | 2); /* repeated HistoryRecord history = 3 */
@@ -262,10 +269,12 @@ static void a_db_the_original_wrote_over_ours_is_refused_and_joined(void **state
     assert_int_equal(fx_stop(&f), 0);
     history(f.vfs, &before, false);
     struct strip s = {{0}};
-    struct history_info h;
+    struct source src = {.vfs = f.vfs};
+    struct replay_visitor v = {.user = &s, .record = strip_record};
+    struct replay_result seen;
     add_varint(&s.message, 2 << 3); /* sint32 next_backend_file = 2 */
     add_varint(&s.message, 90 * 2);
-    assert_int_equal(history_each(f.vfs, UINT64_MAX, strip_record, &s, &h, NULL), 0);
+    assert_int_equal(replay(&src, NULL, REPLAY_ALL, &v, NULL, &seen, NULL), 0);
     uint8_t *gz = malloc(s.message.len + 1000);
     z_stream z = {.next_in = s.message.ptr, .avail_in = (uInt)s.message.len, .next_out = gz,
                   .avail_out = (uInt)s.message.len + 1000};
