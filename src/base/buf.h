@@ -17,8 +17,14 @@ struct buf {
 };
 
 void buf_finish(struct buf *);
-static inline void buf_reset(struct buf *b) { b->len = 0; }
-static inline struct slice buf_slice(const struct buf *b) { return slice_of(b->ptr, b->len); }
+static inline void buf_reset(struct buf *b)
+{
+    b->len = 0;
+}
+static inline struct slice buf_slice(const struct buf *b)
+{
+    return slice_of(b->ptr, b->len);
+}
 /* Makes room for n more bytes at ptr + len; len is unchanged. */
 int buf_reserve(struct buf *, size_t n) ZKV_MUST_CHECK;
 int buf_append(struct buf *, const void *data, size_t len) ZKV_MUST_CHECK;

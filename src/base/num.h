@@ -19,7 +19,8 @@ int base64_decode(struct slice text, void *out, size_t len) ZKV_MUST_CHECK;
 
 static inline void le32_put(uint8_t *p, uint32_t v)
 {
-    p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8), p[2] = (uint8_t)(v >> 16), p[3] = (uint8_t)(v >> 24);
+    p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8), p[2] = (uint8_t)(v >> 16),
+    p[3] = (uint8_t)(v >> 24);
 }
 static inline uint32_t le32_get(const uint8_t *p)
 {

@@ -17,7 +17,10 @@ struct slice {
 
 /* printf("%.*s", SLICE_FMT(s)); for bytes known to be printable (use log_quote() else). */
 #define SLICE_FMT(s) (int)(s).len, (const char *)(s).ptr
-#define SLICE_INIT(lit) {(const uint8_t *)("" lit), sizeof(lit) - 1} /* in static tables */
+#define SLICE_INIT(lit)                                                                            \
+    {                                                                                              \
+        (const uint8_t *)("" lit), sizeof(lit) - 1                                                 \
+    } /* in static tables */
 #define SLICE_LIT(lit) ((struct slice){(const uint8_t *)("" lit), sizeof(lit) - 1})
 
 static inline struct slice slice_of(const void *ptr, size_t len)

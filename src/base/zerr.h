@@ -13,25 +13,25 @@
 #define ZKV_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
 enum zerr {
-    ZERR_NOT_FOUND = -1,    /* no such key, file or revision */
-    ZERR_TOO_LARGE = -2,    /* above a limit of the format or the server */
-    ZERR_CORRUPT = -3,      /* bytes on disk are not what the format demands */
-    ZERR_IO = -4,           /* the device or the kernel reported an error */
-    ZERR_NO_SPACE = -5,     /* ENOSPC, EDQUOT, or below the reserve */
-    ZERR_NOMEM = -6,        /* an allocation failed; the state is unchanged */
-    ZERR_BAD_REV = -7,      /* a revision the history does not have */
-    ZERR_LOCKED = -8,       /* another process holds the directory's lock */
-    ZERR_POISONED = -9,     /* the block or the store takes no more writes after an I/O error */
-    ZERR_INVALID = -10,     /* an argument or input is not valid */
-    ZERR_BUSY = -11,        /* not now; try again later */
-    ZERR_BAD_DIGEST = -12,  /* the body's MD5 is not the expected one */
+    ZERR_NOT_FOUND = -1,     /* no such key, file or revision */
+    ZERR_TOO_LARGE = -2,     /* above a limit of the format or the server */
+    ZERR_CORRUPT = -3,       /* bytes on disk are not what the format demands */
+    ZERR_IO = -4,            /* the device or the kernel reported an error */
+    ZERR_NO_SPACE = -5,      /* ENOSPC, EDQUOT, or below the reserve */
+    ZERR_NOMEM = -6,         /* an allocation failed; the state is unchanged */
+    ZERR_BAD_REV = -7,       /* a revision the history does not have */
+    ZERR_LOCKED = -8,        /* another process holds the directory's lock */
+    ZERR_POISONED = -9,      /* the block or the store takes no more writes after an I/O error */
+    ZERR_INVALID = -10,      /* an argument or input is not valid */
+    ZERR_BUSY = -11,         /* not now; try again later */
+    ZERR_BAD_DIGEST = -12,   /* the body's MD5 is not the expected one */
     ZERR_PRECONDITION = -13, /* a condition of the request does not hold */
-    ZERR_DAMAGED = -14,     /* the object is there, its bytes are known to be wrong */
-    ZERR_EXISTS = -15,      /* a file that must be new is there already */
-    ZERR_UNSUPPORTED = -16, /* written by a newer version, or the file system cannot do it */
-    ZERR_CANCELED = -17,    /* given up by its owner, or at stop */
-    ZERR_INCOMPLETE = -18,  /* fewer bytes than announced */
-    ZERR_LIMIT = -19,       /* EMFILE, ENFILE: out of descriptors */
+    ZERR_DAMAGED = -14,      /* the object is there, its bytes are known to be wrong */
+    ZERR_EXISTS = -15,       /* a file that must be new is there already */
+    ZERR_UNSUPPORTED = -16,  /* written by a newer version, or the file system cannot do it */
+    ZERR_CANCELED = -17,     /* given up by its owner, or at stop */
+    ZERR_INCOMPLETE = -18,   /* fewer bytes than announced */
+    ZERR_LIMIT = -19,        /* EMFILE, ENFILE: out of descriptors */
 };
 
 /* Not an error: the call's callback will be called later, never before it has returned. */

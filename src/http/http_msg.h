@@ -23,8 +23,14 @@
 #include "base/buf.h"
 #include "base/slice.h"
 
-enum http_method { HTTP_METHOD_GET, HTTP_METHOD_HEAD, HTTP_METHOD_PUT, HTTP_METHOD_POST,
-                   HTTP_METHOD_DELETE, HTTP_METHOD_OPTIONS };
+enum http_method {
+    HTTP_METHOD_GET,
+    HTTP_METHOD_HEAD,
+    HTTP_METHOD_PUT,
+    HTTP_METHOD_POST,
+    HTTP_METHOD_DELETE,
+    HTTP_METHOD_OPTIONS
+};
 
 #define HTTP_SENDS_IN_FLIGHT 2
 
@@ -56,7 +62,8 @@ struct http_response {
     size_t n_headers;
     bool no_length;    /* 204, 304: no Content-Length at all */
     uint64_t length;   /* of the body; for HEAD what GET would send */
-    struct slice body; /* sent with the head (copied); the whole body, its first part, or empty. Ignored for HEAD */
+    struct slice body; /* sent with the head (copied); the whole body, its first part, or empty.
+                          Ignored for HEAD */
     bool close;        /* close the connection behind it */
 };
 

@@ -196,8 +196,10 @@ void block_poison(struct block *b, int status)
     }
     put_fail_block(b, status);
     if (st->cfg.sync == STORE_SYNC_BLOCK && b->committed) {
-        store_fail(st, "block %u could not be written (%s): objects acknowledged with -sync block may "
-                   "be lost", b->number, zerr_str(status));
+        store_fail(st,
+                   "block %u could not be written (%s): objects acknowledged with -sync block may "
+                   "be lost",
+                   b->number, zerr_str(status));
     }
 }
 

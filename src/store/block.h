@@ -1,8 +1,8 @@
 /* Block files at run time: the one being filled, the ones draining, and a cache of sealed ones.
  *
- * A struct block is ref-counted and lives on the loop; only block_file() may be called from workers.
- * It stays usable until its last reader and writer are done, open or sealed: the descriptor
- * survives the rename. Sealed blocks that nobody holds stay in a bounded cache.
+ * A struct block is ref-counted and lives on the loop; only block_file() may be called from
+ * workers. It stays usable until its last reader and writer are done, open or sealed: the
+ * descriptor survives the rename. Sealed blocks that nobody holds stay in a bounded cache.
  *
  * States (loop):
  *
@@ -39,25 +39,25 @@ struct block {
     enum block_state state;
 
     /* Of blocks not sealed; loop only. */
-    uint64_t tail;          /* where the next frame goes */
-    unsigned n_puts;        /* uploads not yet ended */
-    struct commit *frames;  /* reserved and not ended, uploads and changes in a round */
-    struct commit *voids;   /* given up, their room not yet void on disk */
-    bool cutting;           /* a cut of the tail is under way: no reservations */
-    bool committed;         /* holds a committed frame */
-    bool holds_void;        /* begins with void numbers: stays open as long as the poisoned block
-                               whose frames have them, so that the next start sees both */
-    bool dir_synced;        /* its directory entry is */
-    uint64_t writeback;     /* the lane's: write-back was started up to here */
-    uint64_t dirty;         /* bytes written by body jobs and not yet synced */
+    uint64_t tail;         /* where the next frame goes */
+    unsigned n_puts;       /* uploads not yet ended */
+    struct commit *frames; /* reserved and not ended, uploads and changes in a round */
+    struct commit *voids;  /* given up, their room not yet void on disk */
+    bool cutting;          /* a cut of the tail is under way: no reservations */
+    bool committed;        /* holds a committed frame */
+    bool holds_void;       /* begins with void numbers: stays open as long as the poisoned block
+                              whose frames have them, so that the next start sees both */
+    bool dir_synced;       /* its directory entry is */
+    uint64_t writeback;    /* the lane's: write-back was started up to here */
+    uint64_t dirty;        /* bytes written by body jobs and not yet synced */
 
     /* Under the mutex. */
     pthread_mutex_t mutex;
-    bool is_new;            /* not yet created */
-    int error;              /* why it could not be opened or created; sticky for new ones */
+    bool is_new; /* not yet created */
+    int error;   /* why it could not be opened or created; sticky for new ones */
     struct vfs_file *file;
     struct block_header header; /* new: set from the start; else valid once file is open */
-    bool framed;            /* has a header (false: written by the original) */
+    bool framed;                /* has a header (false: written by the original) */
 };
 
 /* A new block with the next number, referenced once, in st->open_blocks. NULL: out of memory
@@ -86,7 +86,8 @@ void blocks_finish(struct store *); /* closes everything; asserts that nobody ho
 
 /* Takes room for a frame: the block (referenced) and the offset. ZERR_BUSY: the tail is being
  * cut, wait. ZERR_NOMEM. Rolls over when the frame does not fit. */
-int block_reserve(struct store *, uint64_t frame_len, struct block **ret, uint64_t *ret_off) ZKV_MUST_CHECK;
+int block_reserve(struct store *, uint64_t frame_len, struct block **ret,
+                  uint64_t *ret_off) ZKV_MUST_CHECK;
 
 /* "open0000000031" or "block0000000031" */
 void block_name(char out[FILE_NAME_BYTES], uint32_t number, bool sealed);

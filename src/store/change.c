@@ -174,7 +174,9 @@ int change_prepare(struct commit *c)
         return ZERR_TOO_LARGE;
     }
     c->head = (struct frame_head){.record_len = (uint32_t)scratch->len};
-    c->head.kind = c->kind == COMMIT_COPY ? FRAME_COPY : c->n_recs == 1 ? FRAME_DELETE : FRAME_BATCH;
+    c->head.kind = c->kind == COMMIT_COPY ? FRAME_COPY
+                   : c->n_recs == 1       ? FRAME_DELETE
+                                          : FRAME_BATCH;
     c->frame_len = frame_len(c->head.record_len, 0);
     struct block *b;
     rc = block_reserve(st, c->frame_len, &b, &c->off);
@@ -199,9 +201,14 @@ void change_end_round(struct commit *c)
     int status = c->status;
     if (c->kind == COMMIT_COPY && status == 0) {
         const struct record *r = &ch->recs[0];
-        obj = (struct object){.body = r->body, .size = r->size, .framed = true, .frame = r->frame,
-                              .body_framed = r->body_framed, .body_frame = r->body_frame,
-                              .has_md5 = r->has_md5, .mtime_ms = r->mtime_ms};
+        obj = (struct object){.body = r->body,
+                              .size = r->size,
+                              .framed = true,
+                              .frame = r->frame,
+                              .body_framed = r->body_framed,
+                              .body_frame = r->body_frame,
+                              .has_md5 = r->has_md5,
+                              .mtime_ms = r->mtime_ms};
         memcpy(obj.md5, r->md5, sizeof(obj.md5));
         st->stats.copies++;
     } else if (status == 0) {

@@ -25,7 +25,7 @@ struct db_extra {
 /* The scalars of a Db message, as they stand at the end of a member. */
 struct db_state {
     uint32_t next_backend_file;
-    uint64_t features;   /* unknown bits: refuse to write */
+    uint64_t features; /* unknown bits: refuse to write */
     bool has_store_id;
     uint8_t store_id[STORE_ID_BYTES];
     uint64_t generation; /* 0: the original's */
@@ -107,9 +107,9 @@ void db_batch_reset(struct db_batch *); /* empty again, memory kept */
 
 /* Writes a whole new file `name` (which must not exist) of members, streamed: feed records, then
  * finish. Used by the rewrite at start, by rebuild, and for the first db of an empty directory.
- * Members of about 1 MiB compressed each; last_seq of all but the last is that of their last record.
- * finish: fsync of the file (not of the directory).
- * Until finish succeeds the file is worthless; abort unlinks it. */
+ * Members of about 1 MiB compressed each; last_seq of all but the last is that of their last
+ * record. finish: fsync of the file (not of the directory). Until finish succeeds the file is
+ * worthless; abort unlinks it. */
 struct db_writer;
 int db_writer_create(struct vfs *, const char *name, const struct db_state *,
                      struct db_writer **ret) ZKV_MUST_CHECK;

@@ -79,7 +79,8 @@ int dir_view_read(struct vfs *vfs, struct dir_view *ret, struct zerr_info *info)
             dir_view_finish(&v);
             return zerr_fail(info, ZERR_CORRUPT, 0,
                              "there are both " BLOCK_NAME_FMT " and " OPEN_NAME_FMT
-                             ": compare them and move the wrong one away", n, n);
+                             ": compare them and move the wrong one away",
+                             n, n);
         }
     }
     *ret = v;
@@ -95,8 +96,7 @@ void dir_view_finish(struct dir_view *v)
 const struct dir_block *dir_view_block(const struct dir_view *v, uint32_t number)
 {
     struct dir_block key = {.number = number};
-    return v->n_blocks == 0 ? NULL
-                            : bsearch(&key, v->blocks, v->n_blocks, sizeof(key), by_number);
+    return v->n_blocks == 0 ? NULL : bsearch(&key, v->blocks, v->n_blocks, sizeof(key), by_number);
 }
 
 struct contender {

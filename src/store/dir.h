@@ -7,7 +7,7 @@
 
 struct dir_block {
     uint32_t number;
-    bool open;     /* open<n>, else block<n> */
+    bool open; /* open<n>, else block<n> */
     uint64_t size;
 };
 
@@ -16,7 +16,7 @@ struct dir_view {
     size_t n_blocks, cap_blocks;
     uint32_t dbs[DB_IDS]; /* ids present, in no order */
     size_t n_dbs;
-    bool framed;          /* some file is an open<n>: written by us */
+    bool framed; /* some file is an open<n>: written by us */
     uint64_t sealed_bytes;
 };
 
@@ -32,7 +32,8 @@ int dir_choose_db(struct vfs *, const struct dir_view *, uint32_t *ret_id, bool 
                   struct zerr_info *) ZKV_MUST_CHECK;
 
 /* Block `number` under whichever name it has. writable: only meaningful for open<n>. */
-int dir_open_block(struct vfs *, const struct dir_block *, bool writable, struct vfs_file **ret) ZKV_MUST_CHECK;
+int dir_open_block(struct vfs *, const struct dir_block *, bool writable,
+                   struct vfs_file **ret) ZKV_MUST_CHECK;
 
 /* May the block hold records that the db does not have? (format.h: not sealed when the last member
  * was written, or newer.) */

@@ -1,9 +1,10 @@
-/* The history on disk: its first file, flushes, and what happens when the file cannot be appended to.
+/* The history on disk: its first file, flushes, and what happens when the file cannot be appended
+ * to.
  *
- * Flush order (I2): sync every block with a record of the batch (with -sync ack they are), append the
- * member at the last good length, fdatasync. A failed append is cut back and the batch kept. If the
- * cut or the sync fails the file is given up: its good part and the member go into the next id. While
- * the batch cannot be flushed writes are refused; the lane tries again each second.
+ * Flush order (I2): sync every block with a record of the batch (with -sync ack they are), append
+ * the member at the last good length, fdatasync. A failed append is cut back and the batch kept. If
+ * the cut or the sync fails the file is given up: its good part and the member go into the next id.
+ * While the batch cannot be flushed writes are refused; the lane tries again each second.
  *
  * All of it is the lane's; recovery calls db_flush_run() before there is a lane. */
 #include <stdio.h>
@@ -67,7 +68,8 @@ int flush_begin(struct store *st)
     st->flush_records = st->n_records;
     struct round *r = &st->round;
     r->n_blocks = 0;
-    for (struct block *b = st->open_blocks; st->cfg.sync == STORE_SYNC_BLOCK && b != NULL; b = b->next) {
+    for (struct block *b = st->open_blocks; st->cfg.sync == STORE_SYNC_BLOCK && b != NULL;
+         b = b->next) {
         if (!b->committed || b->state == BLOCK_POISONED) {
             continue;
         }
@@ -235,7 +237,8 @@ int db_rewrite(struct store *st)
     if (rc == 0) {
         st->db_last = last;
         st->db_end = end;
-        st->db_members = 1 + end.off / BATCH_MAX_BYTES; /* about; a whole read counts them exactly */
+        st->db_members =
+            1 + end.off / BATCH_MAX_BYTES; /* about; a whole read counts them exactly */
         st->flush_state.generation = st->generation;
     }
     return rc;

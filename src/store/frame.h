@@ -22,12 +22,12 @@ int block_header_decode(const uint8_t in[BLOCK_HEADER_BYTES], uint32_t block,
                         struct block_header *ret) ZKV_MUST_CHECK;
 
 enum frame_kind {
-    FRAME_PUT = 1,    /* record + body + sums */
-    FRAME_COPY = 2,   /* record names another frame's body */
+    FRAME_PUT = 1,  /* record + body + sums */
+    FRAME_COPY = 2, /* record names another frame's body */
     FRAME_DELETE = 3,
-    FRAME_BATCH = 4,  /* several records, all or none */
-    FRAME_VOID = 5,   /* room given up; may hold a record with void numbers (record_len > 0) */
-    FRAME_PART = 6,   /* a part of a multipart upload */
+    FRAME_BATCH = 4, /* several records, all or none */
+    FRAME_VOID = 5,  /* room given up; may hold a record with void numbers (record_len > 0) */
+    FRAME_PART = 6,  /* a part of a multipart upload */
     FRAME_MUST_UNDERSTAND = 0x80, /* bit: a reader that does not know the kind must refuse */
 };
 
@@ -47,7 +47,10 @@ int frame_head_decode(const uint8_t in[FRAME_HEAD_BYTES], const struct block_hea
                       struct frame_head *ret) ZKV_MUST_CHECK;
 
 /* Offsets inside a frame, all derived from the head; in bytes from the frame's start. */
-static inline uint64_t frame_record_off(void) { return FRAME_HEAD_BYTES; }
+static inline uint64_t frame_record_off(void)
+{
+    return FRAME_HEAD_BYTES;
+}
 static inline uint64_t frame_body_off(uint32_t record_len)
 {
     return FRAME_HEAD_BYTES + (uint64_t)record_len + (record_len > 0 ? RECORD_CRC_BYTES : 0);
@@ -56,7 +59,10 @@ static inline uint64_t frame_pieces(uint64_t body_len)
 {
     return body_len / PIECE_BYTES + (body_len % PIECE_BYTES != 0);
 }
-static inline uint64_t frame_sums_len(uint64_t body_len) { return frame_pieces(body_len) * SUM_BYTES; }
+static inline uint64_t frame_sums_len(uint64_t body_len)
+{
+    return frame_pieces(body_len) * SUM_BYTES;
+}
 /* Whole frame with padding to FRAME_ALIGN. No overflow for body_len <= BODY_MAX_BYTES. */
 static inline uint64_t frame_len(uint32_t record_len, uint64_t body_len)
 {
@@ -72,7 +78,7 @@ uint64_t piece_sum(const void *data, size_t len);
 
 /* XXH3-64 of a body's sums in pieces, for readers that do not hold them all. */
 struct sums_hash;
-struct sums_hash *sums_hash_create(void); /* NULL: out of memory */
+struct sums_hash *sums_hash_create(void);   /* NULL: out of memory */
 void sums_hash_destroy(struct sums_hash *); /* NULL is fine */
 void sums_hash_reset(struct sums_hash *);
 void sums_hash_update(struct sums_hash *, const uint8_t *sums, size_t len);
@@ -81,12 +87,15 @@ uint64_t sums_hash_final(const struct sums_hash *);
 /* Body hashing as bytes arrive: MD5 of the whole and one sum a piece. The sums of at most one
  * call's pieces are handed out at a time, so memory does not grow with the body. */
 struct body_hash;
-struct body_hash *body_hash_create(void); /* NULL: out of memory */
+struct body_hash *body_hash_create(void);   /* NULL: out of memory */
 void body_hash_destroy(struct body_hash *); /* NULL is fine */
 /* Sums of the pieces that became complete are appended to `sums` (8 bytes each).
  * ZERR_NOMEM: as if not called for the sums, but the state is not usable any more. */
-int body_hash_update(struct body_hash *, const void *data, size_t len, struct buf *sums) ZKV_MUST_CHECK;
-/* Appends the last, partial piece's sum; md5 is the body's. sums_hash covers all sums ever appended. */
-int body_hash_final(struct body_hash *, struct buf *sums, uint8_t md5[16], uint64_t *ret_sums_hash) ZKV_MUST_CHECK;
+int body_hash_update(struct body_hash *, const void *data, size_t len,
+                     struct buf *sums) ZKV_MUST_CHECK;
+/* Appends the last, partial piece's sum; md5 is the body's. sums_hash covers all sums ever
+ * appended. */
+int body_hash_final(struct body_hash *, struct buf *sums, uint8_t md5[16],
+                    uint64_t *ret_sums_hash) ZKV_MUST_CHECK;
 
 #endif

@@ -77,7 +77,8 @@ void index_close(struct index *);
 /* Removes path, path-wal, path-shm. */
 int index_remove(const char *path) ZKV_MUST_CHECK;
 
-/* Does the file begin as an SQLite database does (or is empty)? False for any other person's file. */
+/* Does the file begin as an SQLite database does (or is empty)? False for any other person's file.
+ */
 bool index_is_sqlite(const char *path);
 
 /* ZERR_NOT_FOUND: new, no mark yet. */
@@ -101,7 +102,8 @@ int index_set_key_damage(struct index *, struct slice key, bool damaged,
 /* MD5 computed later, for bodies of the original: all names with that body. (Of an empty body and
  * another at the same place the MD5 itself says which is meant.) */
 int index_set_md5(struct index *, struct place body, const uint8_t md5[16]) ZKV_MUST_CHECK;
-/* Whether some name has a body in that frame or run of frames. Only the writer; in a transaction or not. */
+/* Whether some name has a body in that frame or run of frames. Only the writer; in a transaction or
+ * not. */
 int index_has_body_in(struct index *, struct place room, uint64_t len, bool *ret) ZKV_MUST_CHECK;
 int index_commit(struct index *) ZKV_MUST_CHECK; /* on failure the transaction is rolled back */
 void index_rollback(struct index *);             /* nothing to do if none is open */

@@ -175,8 +175,8 @@ struct placed {
 };
 
 /* The next names behind (block, off, key), copied, so that no statement stays open. */
-static int read_batch(sqlite3_stmt *s, int64_t block, int64_t off,
-                      struct slice key, struct arena *arena, struct placed *v, size_t *ret_n)
+static int read_batch(sqlite3_stmt *s, int64_t block, int64_t off, struct slice key,
+                      struct arena *arena, struct placed *v, size_t *ret_n)
 {
     size_t n = 0;
     int rc = sqlite3_bind_int64(s, 1, block) | sqlite3_bind_int64(s, 2, off);

@@ -1,5 +1,5 @@
-/* Frames by sequence number, on disk and not in memory: what recovery and rebuild sort by. A private
- * temporary SQLite database that vanishes with its owner. */
+/* Frames by sequence number, on disk and not in memory: what recovery and rebuild sort by. A
+ * private temporary SQLite database that vanishes with its owner. */
 #ifndef ZKV_STORE_INDEX_SEQ_H
 #define ZKV_STORE_INDEX_SEQ_H
 
@@ -11,9 +11,9 @@ enum seq_flags {
 };
 
 struct seq_row {
-    uint64_t seq;        /* of the frame's first record */
+    uint64_t seq; /* of the frame's first record */
     struct place frame;
-    struct place body;   /* of a PUT; off 0: none */
+    struct place body; /* of a PUT; off 0: none */
     uint32_t n_records;
     uint64_t frame_len; /* whole, with padding */
     unsigned flags;

@@ -1,8 +1,8 @@
 /* The commit lane: what happens next, and everything on it but the rounds themselves.
  *
  *   IDLE -> ROUND         commits wait, or too much is unsynced (round.c)
- *        -> GATHER        ... but on a slow disk first a moment is left for those just answered to send
- *                         again: else half of the clients wait while the other half is synced
+ *        -> GATHER        ... but on a slow disk first a moment is left for those just answered to
+ * send again: else half of the clients wait while the other half is synced
  *        -> INDEX_RETRY   a round is on disk and not in the index: before anything else, each tick
  *        -> VOID          a round failed: its numbers are declared void before its answers go out
  *        -> TIDY          rooms of uploads that were given up: cut off at the tail, VOID elsewhere
@@ -87,8 +87,8 @@ static int void_run(struct store *st)
     struct commit *c = st->lane_frame;
     struct vfs *vfs = st->vfs;
     struct buf *out = &st->round.scratch;
-    struct frame_record fr = {.durable_seq = st->durable_seq, .void_first = st->void_first,
-                              .void_last = st->void_last};
+    struct frame_record fr = {
+        .durable_seq = st->durable_seq, .void_first = st->void_first, .void_last = st->void_last};
     struct vfs_file *file;
     buf_reset(out);
     int rc = buf_append(out, c->head_bytes, FRAME_HEAD_BYTES);
@@ -258,7 +258,8 @@ static int seal_run(struct store *st)
     if (rc == 0) {
         rc = vfs->ops->sync_dir(vfs);
     }
-    if (rc == 0) { /* a courtesy to the person: not every file system can, and nothing depends on it */
+    if (rc ==
+        0) { /* a courtesy to the person: not every file system can, and nothing depends on it */
         (void)vfs->ops->make_read_only(file);
     }
     return rc;
@@ -319,8 +320,8 @@ static void upkeep_finish(struct store *st)
 
 /* ---- the lane ---- */
 
-/* Only after a round whose sync took long, for a small part of that, and if fewer wait than then were
- * answered or waiting: a client alone is never kept waiting. */
+/* Only after a round whose sync took long, for a small part of that, and if fewer wait than then
+ * were answered or waiting: a client alone is never kept waiting. */
 static bool wants_gather(const struct store *st)
 {
     return st->round_was_last && st->commits != NULL && st->last_sync_ns >= GATHER_SYNC_NS &&
@@ -338,15 +339,33 @@ static void lane_run(struct job *job)
 {
     struct store *st = container_of(job, struct store, lane_job);
     switch (st->lane) {
-    case LANE_ROUND: round_run(st); break;
-    case LANE_GATHER: gather_run(st); break;
-    case LANE_INDEX_RETRY: round_index_run(st); break;
-    case LANE_VOID: st->lane_status = void_run(st); break;
-    case LANE_TIDY: st->lane_status = tidy_run(st); break;
-    case LANE_SEAL: st->lane_status = seal_run(st); break;
-    case LANE_FLUSH: st->lane_status = db_flush_run(st); break;
-    case LANE_UPKEEP: st->lane_status = upkeep_run(st); break;
-    case LANE_IDLE: assert(!"the lane runs nothing"); break;
+    case LANE_ROUND:
+        round_run(st);
+        break;
+    case LANE_GATHER:
+        gather_run(st);
+        break;
+    case LANE_INDEX_RETRY:
+        round_index_run(st);
+        break;
+    case LANE_VOID:
+        st->lane_status = void_run(st);
+        break;
+    case LANE_TIDY:
+        st->lane_status = tidy_run(st);
+        break;
+    case LANE_SEAL:
+        st->lane_status = seal_run(st);
+        break;
+    case LANE_FLUSH:
+        st->lane_status = db_flush_run(st);
+        break;
+    case LANE_UPKEEP:
+        st->lane_status = upkeep_run(st);
+        break;
+    case LANE_IDLE:
+        assert(!"the lane runs nothing");
+        break;
     }
 }
 
@@ -369,18 +388,32 @@ static void void_finish(struct store *st)
 static void lane_done(struct job *job)
 {
     struct store *st = container_of(job, struct store, lane_job);
-    enum lane_work work = st->lane; /* stays so: what call-backs kick must not begin before the end */
+    enum lane_work work =
+        st->lane; /* stays so: what call-backs kick must not begin before the end */
     st->round_was_last = work == LANE_ROUND;
     switch (work) {
     case LANE_ROUND:
-    case LANE_INDEX_RETRY: round_finish(st); break;
-    case LANE_VOID: void_finish(st); break;
-    case LANE_TIDY: tidy_finish(st); break;
-    case LANE_SEAL: seal_finish(st); break;
-    case LANE_FLUSH: flush_finish(st); break;
-    case LANE_UPKEEP: upkeep_finish(st); break;
+    case LANE_INDEX_RETRY:
+        round_finish(st);
+        break;
+    case LANE_VOID:
+        void_finish(st);
+        break;
+    case LANE_TIDY:
+        tidy_finish(st);
+        break;
+    case LANE_SEAL:
+        seal_finish(st);
+        break;
+    case LANE_FLUSH:
+        flush_finish(st);
+        break;
+    case LANE_UPKEEP:
+        upkeep_finish(st);
+        break;
     case LANE_GATHER:
-    case LANE_IDLE: break;
+    case LANE_IDLE:
+        break;
     }
     st->lane = LANE_IDLE;
     lane_kick(st);

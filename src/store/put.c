@@ -606,8 +606,13 @@ void put_end_round(struct put *p)
         return;
     }
     struct object obj = {
-        .body = p->rec.body, .size = p->rec.size, .framed = true, .frame = p->rec.frame,
-        .body_framed = true, .body_frame = p->rec.body_frame, .has_md5 = true,
+        .body = p->rec.body,
+        .size = p->rec.size,
+        .framed = true,
+        .frame = p->rec.frame,
+        .body_framed = true,
+        .body_frame = p->rec.body_frame,
+        .has_md5 = true,
         .mtime_ms = p->rec.mtime_ms,
     };
     memcpy(obj.md5, p->rec.md5, sizeof(obj.md5));

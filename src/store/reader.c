@@ -20,11 +20,12 @@
 #include "base/num.h"
 #include "store/store_priv.h"
 
-#define WHOLE_MAX (128u << 10)           /* a frame so long is read in one go, on the loop if it is cached:
-                                        half the CPU time of going through a worker */
+#define WHOLE_MAX                                                                                  \
+    (128u << 10) /* a frame so long is read in one go, on the loop if it is cached:                \
+                half the CPU time of going through a worker */
 #define SUMS_WINDOW (WINDOW_PIECES * SUM_BYTES)
 #define WINDOW_PIECES 4096u
-#define READS_MAX 2                      /* reads of one reader at a time */
+#define READS_MAX 2 /* reads of one reader at a time */
 #define MD5_READ (1u << 20)
 
 enum reader_state { READER_OPENING, READER_OPEN };
@@ -32,11 +33,11 @@ enum reader_state { READER_OPENING, READER_OPEN };
 struct read_slot {
     struct job job;
     struct reader *r;
-    bool running;      /* its job */
-    bool told;         /* the caller has it, or its failure */
-    uint64_t off;      /* asked for */
+    bool running; /* its job */
+    bool told;    /* the caller has it, or its failure */
+    uint64_t off; /* asked for */
     size_t len;
-    uint8_t *buf;      /* whole pieces around it */
+    uint8_t *buf; /* whole pieces around it */
     size_t cap;
     struct read_piece piece;
     int status;
@@ -48,19 +49,19 @@ struct reader {
     void *user;
     enum reader_state state;
     struct object obj;
-    struct slice key;     /* points at key_bytes */
+    struct slice key;                       /* points at key_bytes */
     struct block *body_block, *frame_block; /* referenced */
     struct arena arena;
     struct frame_record rec;
     struct attrs meta, sys;
-    uint8_t *whole;       /* the whole frame, if small */
+    uint8_t *whole; /* the whole frame, if small */
     size_t whole_len;
-    bool checked_whole;   /* its body is checked */
+    bool checked_whole; /* its body is checked */
     struct job job;
     bool running;
     int status;
     bool computed_md5;
-    uint8_t *window;      /* sums [window_from, ...) */
+    uint8_t *window; /* sums [window_from, ...) */
     uint64_t window_from, window_n;
     pthread_mutex_t window_mutex; /* two reads may run at once */
     struct read_slot slots[READS_MAX];
@@ -325,7 +326,8 @@ static int compute_md5(struct reader *r)
 {
     uint8_t *buf = malloc(MD5_READ);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    int rc = buf == NULL || ctx == NULL || EVP_DigestInit_ex(ctx, EVP_md5(), NULL) != 1 ? ZERR_NOMEM : 0;
+    int rc =
+        buf == NULL || ctx == NULL || EVP_DigestInit_ex(ctx, EVP_md5(), NULL) != 1 ? ZERR_NOMEM : 0;
     for (uint64_t at = 0; at < r->obj.size && rc == 0;) {
         uint64_t n = r->obj.size - at < MD5_READ ? r->obj.size - at : MD5_READ;
         rc = read_exact(r->body_block, READ_NORMAL, buf, n, r->obj.body.off + at);
@@ -477,8 +479,8 @@ int reader_open(struct store *st, struct slice key, bool want_body, const struct
         return rc;
     }
     *ret = r;
-    if (r->obj.has_md5 && r->obj.framed && block_file_if_open(r->body_block) != NULL && block_file_if_open(r->frame_block) != NULL &&
-        read_open(r, READ_CACHED) == 0) {
+    if (r->obj.has_md5 && r->obj.framed && block_file_if_open(r->body_block) != NULL &&
+        block_file_if_open(r->frame_block) != NULL && read_open(r, READ_CACHED) == 0) {
         set_opened(r);
         return 0; /* what is not in the cache, or does not check, is a worker's */
     }
@@ -489,9 +491,18 @@ int reader_open(struct store *st, struct slice key, bool want_body, const struct
     return ZKV_PENDING;
 }
 
-const struct object *reader_object(const struct reader *r) { return &r->obj; }
-struct attrs reader_meta(const struct reader *r) { return r->meta; }
-struct attrs reader_sys(const struct reader *r) { return r->sys; }
+const struct object *reader_object(const struct reader *r)
+{
+    return &r->obj;
+}
+struct attrs reader_meta(const struct reader *r)
+{
+    return r->meta;
+}
+struct attrs reader_sys(const struct reader *r)
+{
+    return r->sys;
+}
 
 /* ---- reading ---- */
 

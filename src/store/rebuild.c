@@ -22,11 +22,11 @@ struct rebuild {
     const struct dir_block *block; /* being scanned, or read from */
     struct vfs_file *file;         /* of it */
     struct block_header header;
-    bool joined;         /* the db has none of our fields beside framed blocks: it is matched */
-    uint64_t joined_seq; /* ... up to this number */
+    bool joined;             /* the db has none of our fields beside framed blocks: it is matched */
+    uint64_t joined_seq;     /* ... up to this number */
     struct arena join_arena; /* of the next frame's records */
     struct frame_record join;
-    size_t join_at;          /* the next of them; n_entries: read the next frame */
+    size_t join_at; /* the next of them; n_entries: read the next frame */
     struct db_writer *writer;
     struct db_state state;
     struct arena arena;
@@ -62,7 +62,9 @@ static int see_frame(void *user, const struct scan_frame *f)
     uint64_t last = f->rec.seq + f->rec.n_entries - 1;
     b->max_seq = last > b->max_seq ? last : b->max_seq;
     b->durable_seq = f->rec.durable_seq > b->durable_seq ? f->rec.durable_seq : b->durable_seq;
-    struct seq_row row = {.seq = f->rec.seq, .frame = {b->block->number, f->off}, .frame_len = f->len,
+    struct seq_row row = {.seq = f->rec.seq,
+                          .frame = {b->block->number, f->off},
+                          .frame_len = f->len,
                           .n_records = (uint32_t)f->rec.n_entries};
     /* In a sealed block a bad body is damage; in an open one it may never have been committed. */
     row.flags = f->verdict == SCAN_BAD_BODY && b->block->open ? SEQ_BAD_BODY : 0;
@@ -87,7 +89,8 @@ static int scan_all(struct rebuild *b, struct zerr_info *info)
         struct scan_result res = {0};
         int rc = dir_open_block(vfs, b->block, false, &f);
         if (rc == 0) {
-            rc = scan_block(f, b->block->number, b->block->open ? SCAN_BODIES : 0, see_frame, b, &res);
+            rc = scan_block(f, b->block->number, b->block->open ? SCAN_BODIES : 0, see_frame, b,
+                            &res);
             vfs->ops->close(f);
         }
         if (rc == 0 && !b->has_store_id) {
@@ -97,7 +100,8 @@ static int scan_all(struct rebuild *b, struct zerr_info *info)
         if (rc == ZERR_CORRUPT) {
             b->res.damaged++;
         } else if (rc != 0 && rc != ZERR_NOT_FOUND) {
-            return zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be read", b->block->number);
+            return zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be read",
+                             b->block->number);
         }
         b->bytes_done += b->block->size;
     }
@@ -190,14 +194,15 @@ static int keep_db_record(struct rebuild *b, const struct record *r)
     if (rc != 0) {
         return rc;
     }
-    struct seq_row row = {.seq = r->seq, .n_records = 1, .flags = SEQ_FROM_DB,
-                          .record = buf_slice(&b->encoded)};
+    struct seq_row row = {
+        .seq = r->seq, .n_records = 1, .flags = SEQ_FROM_DB, .record = buf_slice(&b->encoded)};
     b->max_seq = r->seq > b->max_seq ? r->seq : b->max_seq;
     struct seq_row have;
     if (r->framed && r->op == RECORD_PUT && seq_table_find(b->frames, r->frame, &have) == 0) {
         return 0;
     }
-    /* Later records of a batch have numbers that are not in the table: found by their frame alone. */
+    /* Later records of a batch have numbers that are not in the table: found by their frame alone.
+     */
     return seq_table_add(b->frames, &row, NULL);
 }
 
@@ -230,10 +235,12 @@ static int peek_frame(struct rebuild *b, struct record *ret)
 static bool same_event(const struct record *a, const struct record *b)
 {
     return a->op == b->op && slice_eq(a->key, b->key) &&
-           (a->op == RECORD_DELETE || (a->body.block == b->body.block && a->body.off == b->body.off));
+           (a->op == RECORD_DELETE ||
+            (a->body.block == b->body.block && a->body.off == b->body.off));
 }
 
-/* The db's order is kept; a record that is the next frame's is taken from there, with all it says. */
+/* The db's order is kept; a record that is the next frame's is taken from there, with all it says.
+ */
 static int join_record(struct rebuild *b, const struct record *r)
 {
     struct record framed;
@@ -275,7 +282,8 @@ static int on_db_record(void *user, uint64_t rev, const struct record *r)
     return r->seq == 0 ? emit(b, r) : keep_db_record(b, r);
 }
 
-static int read_old(struct rebuild *b, uint32_t id, const struct db_visitor *v, struct db_summary *sum)
+static int read_old(struct rebuild *b, uint32_t id, const struct db_visitor *v,
+                    struct db_summary *sum)
 {
     char name[FILE_NAME_BYTES];
     struct vfs_file *f;
@@ -307,7 +315,8 @@ static int set_state(struct rebuild *b, const struct db_summary *old)
 {
     struct db_state *s = &b->state;
     uint32_t last = b->view.n_blocks > 0 ? b->view.blocks[b->view.n_blocks - 1].number + 1 : 0;
-    s->next_backend_file = old->state.next_backend_file > last ? old->state.next_backend_file : last;
+    s->next_backend_file =
+        old->state.next_backend_file > last ? old->state.next_backend_file : last;
     s->generation = old->state.generation + 1;
     s->has_store_id = true;
     if (!b->has_store_id) {
@@ -316,7 +325,8 @@ static int set_state(struct rebuild *b, const struct db_summary *old)
             return rc;
         }
     }
-    memcpy(s->store_id, old->state.has_store_id ? old->state.store_id : b->store_id, STORE_ID_BYTES);
+    memcpy(s->store_id, old->state.has_store_id ? old->state.store_id : b->store_id,
+           STORE_ID_BYTES);
     s->last_seq = old->state.last_seq > b->max_seq ? old->state.last_seq : b->max_seq;
     s->open_blocks = calloc(b->view.n_blocks + 1, sizeof(uint32_t));
     if (s->open_blocks == NULL) {
@@ -395,7 +405,8 @@ static int write_new(struct rebuild *b, uint32_t old_id, bool have_old, const bo
     return rc == 0 ? 0 : zerr_fail(info, rc, vfs_last_errno(), "the new history cannot be written");
 }
 
-int rebuild_history(const struct rebuild_config *cfg, struct rebuild_result *ret, struct zerr_info *info)
+int rebuild_history(const struct rebuild_config *cfg, struct rebuild_result *ret,
+                    struct zerr_info *info)
 {
     struct rebuild b = {.cfg = cfg};
     bool bad[DB_IDS];
@@ -411,8 +422,9 @@ int rebuild_history(const struct rebuild_config *cfg, struct rebuild_result *ret
     if (rc == 0) {
         int chosen = dir_choose_db(cfg->vfs, &b.view, &id, bad, &ignored);
         if (chosen == ZERR_NOT_FOUND && !b.has_store_id) {
-            rc = zerr_fail(info, ZERR_NOT_FOUND, 0,
-                           "there is no db and no block has frames: nothing to make a history from");
+            rc =
+                zerr_fail(info, ZERR_NOT_FOUND, 0,
+                          "there is no db and no block has frames: nothing to make a history from");
         } else if (chosen != 0 && chosen != ZERR_NOT_FOUND && chosen != ZERR_CORRUPT) {
             rc = zerr_fail(info, chosen, 0, "%s", zerr_text(&ignored, chosen));
         } else {

@@ -28,6 +28,7 @@ struct rebuild_result {
 /* The caller holds the directory's lock. On success the new db is the only one (a readable old one
  * is renamed old-db..., a bad one bad-db...); the index must be removed or will be found
  * not to fit. On failure everything is as before. */
-int rebuild_history(const struct rebuild_config *, struct rebuild_result *ret, struct zerr_info *) ZKV_MUST_CHECK;
+int rebuild_history(const struct rebuild_config *, struct rebuild_result *ret,
+                    struct zerr_info *) ZKV_MUST_CHECK;
 
 #endif

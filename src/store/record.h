@@ -1,4 +1,5 @@
-/* What the history and the frames say, and how it becomes protobuf (proto/zipkv.proto, frame.proto).
+/* What the history and the frames say, and how it becomes protobuf (proto/zipkv.proto,
+ * frame.proto).
  *
  * This is the only place besides db.c that includes nanopb. Everything decoded from disk is
  * hostile: lengths are checked against the input before anything is allocated, at most
@@ -12,9 +13,9 @@
 #include "base/buf.h"
 #include "base/slice.h"
 
-#define RECORD_MAX_BYTES (4u << 20) /* an encoded frame record */
+#define RECORD_MAX_BYTES (4u << 20)                        /* an encoded frame record */
 #define RECORD_MAX_HISTORY_BYTES (RECORD_MAX_BYTES + 4096) /* the same in the history's form */
-#define RECORD_MAX_ATTRS 4096 /* of each kind */
+#define RECORD_MAX_ATTRS 4096                              /* of each kind */
 #define RECORD_MAX_BATCH 1000
 #define KEY_MAX_BYTES 1024
 
@@ -48,23 +49,23 @@ struct record {
     bool framed;        /* `frame` is set */
     struct place frame; /* of the head of the frame that holds this record: its own PUT frame, or
                            for a copy the COPY frame, which is not beside the body */
-    bool body_framed;        /* `body_frame` is set: the body lies in a frame and has sums */
+    bool body_framed;   /* `body_frame` is set: the body lies in a frame and has sums */
     struct place body_frame; /* head of the frame around the body (== frame unless a copy) */
     bool has_md5;
     uint8_t md5[16];
-    int64_t mtime_ms;   /* 0: unknown */
-    struct attrs meta;  /* x-amz-meta-*: whole header names in Go's spelling */
-    struct attrs sys;   /* Content-Type and the like */
+    int64_t mtime_ms;    /* 0: unknown */
+    struct attrs meta;   /* x-amz-meta-*: whole header names in Go's spelling */
+    struct attrs sys;    /* Content-Type and the like */
     bool has_true_place; /* decode only: Location was the "too large for the original" form */
 };
 
 /* ---- the history's form: one HistoryRecord message, without tag and length ----
  *
  * A record whose place or size does not fit the original's sint32 (size >= 2 GiB, or offset) gets
- * Location {backend_file 2147483647, size 1} and its true place in our fields (format.h). So does one
- * that ends beyond 2 GiB, since the original adds the two up.
- * ZERR_TOO_LARGE: attributes or bytes above the limits; ZERR_INVALID: framed, and the body is in the
- * frame's block without a frame of its own, which the format has no words for. */
+ * Location {backend_file 2147483647, size 1} and its true place in our fields (format.h). So does
+ * one that ends beyond 2 GiB, since the original adds the two up. ZERR_TOO_LARGE: attributes or
+ * bytes above the limits; ZERR_INVALID: framed, and the body is in the frame's block without a
+ * frame of its own, which the format has no words for. */
 int record_encode_history(const struct record *, struct buf *out) ZKV_MUST_CHECK;
 /* ZERR_CORRUPT: not such a message (neither put nor delete, put without Location, negative
  * number, wrong type); ZERR_UNSUPPORTED: says something this version must not ignore. */
@@ -92,7 +93,8 @@ struct frame_record {
     size_t n_entries;
 };
 
-int frame_record_encode(const struct frame_record *, bool implied_place, struct buf *out) ZKV_MUST_CHECK;
+int frame_record_encode(const struct frame_record *, bool implied_place,
+                        struct buf *out) ZKV_MUST_CHECK;
 /* `entries` point into the arena. For a PUT frame (implied_place) the caller fills body, frame
  * and body_frame; size comes from the record. For others frame is the caller's to fill. */
 int frame_record_decode(struct slice bytes, bool implied_place, struct arena *,

@@ -35,10 +35,10 @@ struct recovery {
     struct index_mark mark; /* of the index as found; n_records 0 after it was made anew */
     bool mark_ok;           /* the record before mark.n_records was seen and has mark.seq */
     uint64_t in_tx;
-    bool from_mark;         /* the db was read from the index's mark on */
-    bool lost;              /* a member in the middle cannot be read */
-    uint64_t rev;           /* of the next record from the tail */
-    uint8_t *zero_seen;     /* the original's db: per block, 1: named, 2: an object at offset 0 */
+    bool from_mark;     /* the db was read from the index's mark on */
+    bool lost;          /* a member in the middle cannot be read */
+    uint64_t rev;       /* of the next record from the tail */
+    uint8_t *zero_seen; /* the original's db: per block, 1: named, 2: an object at offset 0 */
     size_t n_zero_seen;
 };
 
@@ -66,7 +66,8 @@ static int tx_step(struct recovery *r, bool end)
     return rc;
 }
 
-/* One record of the history in its place: skipped if the index has it, compared where its mark is. */
+/* One record of the history in its place: skipped if the index has it, compared where its mark is.
+ */
 static int apply(struct recovery *r, uint64_t rev, const struct record *rec, bool damaged)
 {
     if (rev + 1 == r->mark.n_records) {
@@ -129,13 +130,16 @@ static int open_index(struct recovery *r, bool fresh)
         r->mark_ok = r->mark.n_records == 0;
         st->mark_seq = r->mark.seq;
     }
-    if (rc == ZERR_CORRUPT && !fresh && st->cfg.index_path != NULL && !index_is_sqlite(st->index_path)) {
-        return zerr_fail(r->info, ZERR_INVALID, 0,
-                         "%s is not a look-up index, it is left alone: remove it or name another file",
-                         st->index_path); /* a slip of the pen must not cost a person's file */
+    if (rc == ZERR_CORRUPT && !fresh && st->cfg.index_path != NULL &&
+        !index_is_sqlite(st->index_path)) {
+        return zerr_fail(
+            r->info, ZERR_INVALID, 0,
+            "%s is not a look-up index, it is left alone: remove it or name another file",
+            st->index_path); /* a slip of the pen must not cost a person's file */
     }
     if (rc == ZERR_CORRUPT || rc == ZERR_UNSUPPORTED || rc == ZERR_NOT_FOUND) {
-        return fresh ? zerr_fail(r->info, rc, 0, "%s cannot be made", st->index_path) : open_index(r, true);
+        return fresh ? zerr_fail(r->info, rc, 0, "%s cannot be made", st->index_path)
+                     : open_index(r, true);
     }
     return rc == 0 ? 0 : zerr_fail(r->info, rc, 0, "%s: %s", st->index_path, zerr_str(rc));
 }
@@ -155,7 +159,9 @@ static bool mark_fits(struct recovery *r)
 static int scan_db(struct recovery *r, struct db_pos from)
 {
     struct store *st = r->st;
-    struct db_visitor v = {.user = r, .record = on_record, .damage = on_damage,
+    struct db_visitor v = {.user = r,
+                           .record = on_record,
+                           .damage = on_damage,
                            .progress = from.off == 0 ? on_progress : NULL};
     struct zerr_info local = {0};
     r->lost = false;
@@ -170,8 +176,10 @@ static int scan_db(struct recovery *r, struct db_pos from)
     }
     if (rc == ZERR_CORRUPT && from.off == 0 && !r->lost) {
         return zerr_fail(r->info, rc, 0,
-                         DB_NAME_FMT ": %s; put it back from a copy, or make it anew from the blocks "
-                         "with zipkvverify -rebuild", st->db_id, zerr_text(&local, rc));
+                         DB_NAME_FMT
+                         ": %s; put it back from a copy, or make it anew from the blocks "
+                         "with zipkvverify -rebuild",
+                         st->db_id, zerr_text(&local, rc));
     }
     if (rc != 0 && rc != ZERR_BAD_REV && rc != ZERR_CORRUPT) {
         return zerr_fail(r->info, rc, local.sys_errno, "%s", zerr_text(&local, rc));
@@ -260,7 +268,8 @@ static int remove_losers(struct recovery *r)
         (void)snprintf(name, sizeof(name), DB_NAME_FMT, r->view.dbs[i]);
         (void)snprintf(bad, sizeof(bad), "bad-%s", name);
         if (r->bad[i]) {
-            store_note(st, LOG_WARN, "%s cannot be read and is not the current one: renamed to %s", name, bad);
+            store_note(st, LOG_WARN, "%s cannot be read and is not the current one: renamed to %s",
+                       name, bad);
             rc = vfs->ops->rename(vfs, name, bad);
         } else {
             rc = vfs->ops->unlink(vfs, name);
@@ -291,7 +300,8 @@ static int check_mixed(struct recovery *r)
         return 0;
     }
     return zerr_fail(r->info, ZERR_CORRUPT, 0,
-                     DB_NAME_FMT " was written by the original program over blocks of this one and "
+                     DB_NAME_FMT
+                     " was written by the original program over blocks of this one and "
                      "does not know all of them: run zipkvverify -rebuild, which joins them again",
                      r->st->db_id);
 }
@@ -300,9 +310,10 @@ static int new_store(struct recovery *r)
 {
     struct store *st = r->st;
     if (r->view.n_blocks > 0) {
-        return zerr_fail(r->info, ZERR_CORRUPT, 0,
-                         "there are blocks but no db file: put it back from a copy, or make it anew "
-                         "from the blocks with zipkvverify -rebuild");
+        return zerr_fail(
+            r->info, ZERR_CORRUPT, 0,
+            "there are blocks but no db file: put it back from a copy, or make it anew "
+            "from the blocks with zipkvverify -rebuild");
     }
     st->stats.new_store = true;
     st->generation = 1;
@@ -458,11 +469,12 @@ static int remove_unborn(struct recovery *r)
         }
         block_name(name, b->number, false);
         if (!is_unborn(r->st->vfs, b)) {
-            store_note(r->st, LOG_ERROR, "%s has no valid header: nothing in it can be read, it is left alone",
-                       name);
+            store_note(r->st, LOG_ERROR,
+                       "%s has no valid header: nothing in it can be read, it is left alone", name);
             continue;
         }
-        int rc = r->st->vfs->ops->unlink(r->st->vfs, name); /* died while it was made, or before its first commit */
+        int rc = r->st->vfs->ops->unlink(
+            r->st->vfs, name); /* died while it was made, or before its first commit */
         if (rc != 0) {
             return rc;
         }
@@ -567,8 +579,8 @@ static int recover_with_db(struct recovery *r, uint32_t id)
     }
     if (rc == 0 && (r->sum.state.features != 0)) {
         rc = zerr_fail(r->info, ZERR_UNSUPPORTED, 0,
-                       DB_NAME_FMT " was written by a newer version (features %llx): use that one", id,
-                       (unsigned long long)r->sum.state.features);
+                       DB_NAME_FMT " was written by a newer version (features %llx): use that one",
+                       id, (unsigned long long)r->sum.state.features);
     }
     if (rc == 0) {
         rc = check_mixed(r);
@@ -589,7 +601,8 @@ static int recover_with_db(struct recovery *r, uint32_t id)
         rc = index_each_damaged(r->st->ix_write, retry_mark, r);
     }
     if (rc == 0 && db_rewrite(r->st) != 0) {
-        store_note(r->st, LOG_WARN, "the history could not be rewritten in larger members, ignoring");
+        store_note(r->st, LOG_WARN,
+                   "the history could not be rewritten in larger members, ignoring");
     }
     return rc == 0 ? note_mark(r) : rc;
 }
@@ -599,13 +612,16 @@ static void report(struct recovery *r)
     struct store *st = r->st;
     const struct store_stats *s = &st->stats;
     if (s->recovered > 0 || s->torn > 0) {
-        store_note(st, LOG_INFO, "recovered %llu records that were not in the history yet; dropped %llu unfinished uploads",
+        store_note(st, LOG_INFO,
+                   "recovered %llu records that were not in the history yet; dropped %llu "
+                   "unfinished uploads",
                    (unsigned long long)s->recovered, (unsigned long long)s->torn);
     }
     if (s->recovered_damaged > 0 || r->tail.damaged > 0) {
-        store_note(st, LOG_ERROR, "%llu acknowledged objects are damaged and set aside: run zipkvverify",
-                   (unsigned long long)(s->recovered_damaged > r->tail.damaged ? s->recovered_damaged
-                                                                               : r->tail.damaged));
+        store_note(
+            st, LOG_ERROR, "%llu acknowledged objects are damaged and set aside: run zipkvverify",
+            (unsigned long long)(s->recovered_damaged > r->tail.damaged ? s->recovered_damaged
+                                                                        : r->tail.damaged));
     }
     if (s->index_rebuilt) {
         store_note(st, LOG_INFO, "look-up index rebuilt from the history");
@@ -651,10 +667,12 @@ int recover(struct store *st, struct zerr_info *info)
     bool lost = r.lost;
     recovery_finish(&r);
     if (rc == ZERR_CORRUPT && lost) {
-        store_note(st, LOG_WARN, "the history is damaged in the middle: making it anew from the blocks");
+        store_note(st, LOG_WARN,
+                   "the history is damaged in the middle: making it anew from the blocks");
         st->vfs->ops->close(st->db_file);
         st->db_file = NULL;
-        struct rebuild_config rc_cfg = {.vfs = st->vfs, .user = st->cfg.user, .progress = st->cfg.progress};
+        struct rebuild_config rc_cfg = {
+            .vfs = st->vfs, .user = st->cfg.user, .progress = st->cfg.progress};
         struct rebuild_result res;
         rc = rebuild_history(&rc_cfg, &res, info);
         if (rc == 0) {

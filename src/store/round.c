@@ -4,18 +4,17 @@
  *                     published, hands out sequence numbers, reserves room for deletes and copies.
  *                     A commit that depends on an earlier one of the same round (same key, and it
  *                     is a delete or has a condition) waits for the next round.
- *   run     (worker)  writes heads, records and what is left of the bodies, neighbours in one write;
- *                     syncs each block that got one, and the directory if one of them is new; one
- *                     short index transaction; the batch.
- *   finish  (loop)    publishes and answers, in number order.
+ *   run     (worker)  writes heads, records and what is left of the bodies, neighbours in one
+ * write; syncs each block that got one, and the directory if one of them is new; one short index
+ * transaction; the batch. finish  (loop)    publishes and answers, in number order.
  *
  * What breaks half-way:
- *   one upload's MD5 is wrong      its frame is written VOID, its number stays unused; the others go on
- *   no space for a write           the whole round fails with NO_SPACE; its frames become VOID
- *   a write or a sync fails        the whole round fails with IO; the block is poisoned; its numbers
- *                                  are declared void (lane.c) before anybody is answered
- *   the index cannot be written    the frames are on disk: nobody is answered, the lane tries again
- *   the process dies               recovery finds the frames whose records and bodies check
+ *   one upload's MD5 is wrong      its frame is written VOID, its number stays unused; the others
+ * go on no space for a write           the whole round fails with NO_SPACE; its frames become VOID
+ *   a write or a sync fails        the whole round fails with IO; the block is poisoned; its
+ * numbers are declared void (lane.c) before anybody is answered the index cannot be written    the
+ * frames are on disk: nobody is answered, the lane tries again the process dies recovery finds the
+ * frames whose records and bodies check
  *
  * With -sync block the syncs are left out. */
 #include <assert.h>
@@ -162,8 +161,8 @@ static int add_head(struct round *r, struct block *b, struct commit *c)
     return 0;
 }
 
-/* Heads of frames that lie before one that commits now, given up or not: a scan must be able to step
- * over them. */
+/* Heads of frames that lie before one that commits now, given up or not: a scan must be able to
+ * step over them. */
 static int collect_heads(struct round *r)
 {
     int rc = 0;
@@ -262,7 +261,8 @@ static int gather_flush(struct gather *g)
     return rc;
 }
 
-static int gather_add(struct gather *g, struct vfs_file *file, uint64_t off, const void *ptr, size_t len)
+static int gather_add(struct gather *g, struct vfs_file *file, uint64_t off, const void *ptr,
+                      size_t len)
 {
     if (len == 0) {
         return 0;
@@ -317,8 +317,11 @@ static int encode_record(struct store *st, struct commit *c, uint64_t sums_hash,
     struct buf *out = &st->round.scratch;
     size_t at = out->len;
     struct frame_record fr = {
-        .seq = c->recs[0].seq, .durable_seq = st->durable_seq, .sums_hash = sums_hash,
-        .entries = c->recs, .n_entries = c->n_recs,
+        .seq = c->recs[0].seq,
+        .durable_seq = st->durable_seq,
+        .sums_hash = sums_hash,
+        .entries = c->recs,
+        .n_entries = c->n_recs,
     };
     int rc = frame_record_encode(&fr, c->kind == COMMIT_PUT, out);
     if (rc != 0) {
@@ -401,7 +404,8 @@ static int write_all(struct store *st)
     return rc == 0 ? gather_flush(&g) : rc;
 }
 
-/* With -sync block the disk is told to begin as bytes arrive, so that the seal finds little left. */
+/* With -sync block the disk is told to begin as bytes arrive, so that the seal finds little left.
+ */
 static void start_writeback(struct round *r)
 {
     for (size_t i = 0; i < r->n_blocks; i++) {
@@ -648,7 +652,8 @@ void round_finish(struct store *st)
     }
     if (r->index_status != 0) {
         if (!st->index_down) {
-            store_note(st, LOG_ERROR, "look-up index: cannot be written (%s); writes wait, trying again",
+            store_note(st, LOG_ERROR,
+                       "look-up index: cannot be written (%s); writes wait, trying again",
                        zerr_str(r->index_status));
             st->index_down_since_ns = st->vfs->ops->mono_ns(st->vfs);
         }

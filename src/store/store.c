@@ -99,7 +99,9 @@ int store_open(const struct store_config *cfg, struct store **ret, struct zerr_i
         (void)zerr_fail(info, rc, vfs_last_errno(), "%s: cannot tell the free space", st->dir);
     } else {
         uint64_t part = st->fs_total / 50;
-        st->reserve = cfg->reserve != UINT64_MAX ? cfg->reserve : part < RESERVE_MAX ? part : RESERVE_MAX;
+        st->reserve = cfg->reserve != UINT64_MAX ? cfg->reserve
+                      : part < RESERVE_MAX       ? part
+                                                 : RESERVE_MAX;
         char who[128];
         (void)snprintf(who, sizeof(who), "%s, process %ld", program_invocation_short_name,
                        (long)getpid());
@@ -406,8 +408,7 @@ static uint8_t *keep(uint8_t *at, struct slice *s)
 int store_list(struct store *st, const struct list_query *q,
                void (*done)(void *user, int status, struct list_page *page), void *user)
 {
-    struct list_job *l =
-        calloc(1, sizeof(*l) + q->prefix.len + q->after.len + q->delimiter.len);
+    struct list_job *l = calloc(1, sizeof(*l) + q->prefix.len + q->after.len + q->delimiter.len);
     if (l == NULL) {
         return ZERR_NOMEM;
     }

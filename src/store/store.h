@@ -6,11 +6,13 @@
  * and store_destroy() block. Tools and tests use workers_inline and pump it.
  *
  * Calling sequence:
- *   store_open -> { put_*, store_delete, store_copy, reader_*, store_list }* -> store_stop -> store_destroy
+ *   store_open -> { put_*, store_delete, store_copy, reader_*, store_list }* -> store_stop ->
+ * store_destroy
  *
- * What an answer means (`-sync ack`): when a call-back reports 0 for an upload, copy or delete, it is
- * on disk, in the index and visible; before, it is nowhere visible. With `-sync block` it is visible,
- * and on disk at the next roll-over or stop. Commits happen in rounds, one at a time (round.c).
+ * What an answer means (`-sync ack`): when a call-back reports 0 for an upload, copy or delete, it
+ * is on disk, in the index and visible; before, it is nowhere visible. With `-sync block` it is
+ * visible, and on disk at the next roll-over or stop. Commits happen in rounds, one at a time
+ * (round.c).
  *
  * Call-backs are never made from inside the call that asked for them, and each exactly once,
  * unless the call says that it forgets it. A call-back may call anything here.
@@ -35,9 +37,9 @@ struct store_config {
     const char *index_path;  /* NULL: dir/index.sqlite */
     uint64_t block_size;     /* 0: BLOCK_SIZE_DEFAULT; at least BLOCK_SIZE_MIN */
     enum store_sync sync;
-    uint64_t reserve;        /* bytes of free space that writes leave; UINT64_MAX: the default,
-                                the smaller of 64 MiB and 2 % of the file system */
-    void *user;              /* of the call-backs below, each of which may be NULL */
+    uint64_t reserve; /* bytes of free space that writes leave; UINT64_MAX: the default,
+                         the smaller of 64 MiB and 2 % of the file system */
+    void *user;       /* of the call-backs below, each of which may be NULL */
     /* Something the person at the terminal should know, once each time it happens. */
     void (*note)(void *user, enum log_level, const char *text);
     /* The store cannot go on: stop in order. Called at most once; store_stop() is the caller's. */
@@ -78,12 +80,12 @@ struct store_stats {
     /* This session. */
     uint64_t puts, deletes, copies, gets, bytes_in, bytes_out;
     uint64_t rounds, syncs, flushes, sealed, aborted;
-    uint64_t unsynced;          /* bytes received and not yet synced */
-    bool new_store;             /* the directory was empty */
+    uint64_t unsynced; /* bytes received and not yet synced */
+    bool new_store;    /* the directory was empty */
     /* What store_open() found. */
-    uint64_t recovered;         /* records that only unsealed blocks had */
+    uint64_t recovered; /* records that only unsealed blocks had */
     uint64_t recovered_damaged;
-    uint64_t torn;              /* incomplete frames dropped */
+    uint64_t torn; /* incomplete frames dropped */
     bool index_rebuilt;
 };
 void store_get_stats(const struct store *, struct store_stats *ret);
@@ -95,17 +97,17 @@ void store_get_stats(const struct store *, struct store_stats *ret);
 
 /* What must hold when the round begins; else ZERR_PRECONDITION and nothing is changed. */
 struct condition {
-    bool if_absent;     /* If-None-Match: * */
-    bool if_match_any;  /* If-Match: * (ZERR_NOT_FOUND if absent) */
-    bool if_match;      /* the object's MD5 must be `md5` (ZERR_NOT_FOUND if absent) */
+    bool if_absent;    /* If-None-Match: * */
+    bool if_match_any; /* If-Match: * (ZERR_NOT_FOUND if absent) */
+    bool if_match;     /* the object's MD5 must be `md5` (ZERR_NOT_FOUND if absent) */
     uint8_t md5[16];
 };
 
 struct put_spec {
-    struct slice key;        /* 1..KEY_MAX_BYTES bytes */
-    uint64_t size;           /* exactly so many bytes will come; <= BODY_MAX_BYTES */
-    struct attrs meta, sys;  /* all slices are copied by put_begin */
-    int64_t mtime_ms;        /* 0: the time of the commit */
+    struct slice key;       /* 1..KEY_MAX_BYTES bytes */
+    uint64_t size;          /* exactly so many bytes will come; <= BODY_MAX_BYTES */
+    struct attrs meta, sys; /* all slices are copied by put_begin */
+    int64_t mtime_ms;       /* 0: the time of the commit */
     struct condition cond;
 };
 
@@ -145,7 +147,8 @@ void put_commit(struct put *, const uint8_t *md5);
  * chunks are still released. */
 void put_abort(struct put *);
 
-/* ---- other changes ---------------------------------------------------------------------------- */
+/* ---- other changes ----------------------------------------------------------------------------
+ */
 
 /* status 0: done (for absent names too, which change nothing). */
 typedef void (*store_done_fn)(void *user, int status);
@@ -165,7 +168,8 @@ struct copy_spec {
     struct condition cond;
 };
 int store_copy(struct store *, const struct copy_spec *,
-               void (*done)(void *user, int status, const struct object *obj), void *user) ZKV_MUST_CHECK;
+               void (*done)(void *user, int status, const struct object *obj),
+               void *user) ZKV_MUST_CHECK;
 
 /* ---- reading ----------------------------------------------------------------------------------
  *
@@ -210,7 +214,8 @@ void reader_close(struct reader *);
 /* One page of names. query's slices are copied. The page is the call-back's to finish
  * (list_page_finish()). */
 int store_list(struct store *, const struct list_query *query,
-               void (*done)(void *user, int status, struct list_page *page), void *user) ZKV_MUST_CHECK;
+               void (*done)(void *user, int status, struct list_page *page),
+               void *user) ZKV_MUST_CHECK;
 
 /* Only the index, on the loop; ZERR_NOT_FOUND. For conditions and existence, not for serving. */
 int store_lookup(struct store *, struct slice key, struct object *ret) ZKV_MUST_CHECK;

@@ -24,21 +24,21 @@
 #include "store/index.h"
 #include "store/store.h"
 
-#define UNSYNCED_MAX (16u << 20)       /* received and not yet synced, see put.c */
+#define UNSYNCED_MAX (16u << 20) /* received and not yet synced, see put.c */
 #define UNSYNCED_MIN (1u << 20)
-#define UNSYNCED_SECONDS 4             /* ... and no more than the disk took in so long */
-#define PUT_QUEUE_MAX (512u << 10)     /* of one upload, in memory */
-#define PUT_JOB_MIN (128u << 10)       /* less waits for more, or goes with the commit round */
-#define QUEUED_MAX (8u << 20)          /* of all uploads, in memory */
-#define QUEUED_EAGER (2u << 20)        /* above it nothing waits for more */
-#define PUT_WAIT_MS 5000               /* for room, before ZERR_BUSY */
-#define ROUND_MAX 256                  /* commits in a round */
-#define BATCH_MAX_BYTES (1u << 20)     /* compressed; then a flush */
+#define UNSYNCED_SECONDS 4         /* ... and no more than the disk took in so long */
+#define PUT_QUEUE_MAX (512u << 10) /* of one upload, in memory */
+#define PUT_JOB_MIN (128u << 10)   /* less waits for more, or goes with the commit round */
+#define QUEUED_MAX (8u << 20)      /* of all uploads, in memory */
+#define QUEUED_EAGER (2u << 20)    /* above it nothing waits for more */
+#define PUT_WAIT_MS 5000           /* for room, before ZERR_BUSY */
+#define ROUND_MAX 256              /* commits in a round */
+#define BATCH_MAX_BYTES (1u << 20) /* compressed; then a flush */
 #define BATCH_MAX_RECORDS 100000
-#define BLOCK_CACHE_MAX 64             /* sealed blocks kept open */
+#define BLOCK_CACHE_MAX 64 /* sealed blocks kept open */
 #define BLOCK_HASH 256
-#define INDEX_RETRY_MS 10000           /* then the store gives up */
-#define ALLOCATE_MIN (256u << 10)      /* smaller frames are not preallocated */
+#define INDEX_RETRY_MS 10000      /* then the store gives up */
+#define ALLOCATE_MIN (256u << 10) /* smaller frames are not preallocated */
 
 /* ---- what a round commits ---- */
 
@@ -53,14 +53,15 @@ struct commit {
     int status;
 
     /* The frame. */
-    struct block *block; /* referenced; NULL: no room yet, or nothing to write */
+    struct block *block;                    /* referenced; NULL: no room yet, or nothing to write */
     struct commit *block_next, *block_prev; /* in block->frames or block->voids */
     uint64_t off, frame_len;
     struct frame_head head;
     uint8_t head_bytes[FRAME_HEAD_BYTES];
     bool head_written;
     bool touched;  /* something of the frame may be on disk */
-    bool recorded; /* its round failed: the record may be on disk, with a number that must not count */
+    bool recorded; /* its round failed: the record may be on disk, with a number that must not count
+                    */
 };
 
 enum put_state {
@@ -76,7 +77,7 @@ struct put {
     struct commit c; /* c.recs points at rec */
     struct record rec;
     struct store *st;
-    struct put *next, *prev;             /* in st->puts */
+    struct put *next, *prev; /* in st->puts */
     struct put *wait_next;
     enum put_state state;
     const struct put_ops *ops; /* NULL: nobody listens any more */
@@ -106,7 +107,17 @@ struct put {
 
 /* ---- lane ---- */
 
-enum lane_work { LANE_IDLE, LANE_ROUND, LANE_GATHER, LANE_INDEX_RETRY, LANE_VOID, LANE_TIDY, LANE_SEAL, LANE_FLUSH, LANE_UPKEEP };
+enum lane_work {
+    LANE_IDLE,
+    LANE_ROUND,
+    LANE_GATHER,
+    LANE_INDEX_RETRY,
+    LANE_VOID,
+    LANE_TIDY,
+    LANE_SEAL,
+    LANE_FLUSH,
+    LANE_UPKEEP
+};
 
 struct head_write { /* the head of a frame reserved before one that commits */
     struct block *block;
@@ -131,11 +142,11 @@ struct round {
     size_t n_blocks, cap_blocks;
     struct head_write *heads;
     size_t n_heads, cap_heads;
-    int sync_status;  /* a write or sync failed: the whole round is void */
-    int index_status; /* frames are on disk, the index or the batch is not complete */
-    bool index_done;  /* the transaction is committed; what is missing is the batch */
-    size_t n_batched; /* records of this round in the batch */
-    uint64_t n_published; /* records of it that count */
+    int sync_status;        /* a write or sync failed: the whole round is void */
+    int index_status;       /* frames are on disk, the index or the batch is not complete */
+    bool index_done;        /* the transaction is committed; what is missing is the batch */
+    size_t n_batched;       /* records of this round in the batch */
+    uint64_t n_published;   /* records of it that count */
     uint64_t published_seq; /* of the last one */
     uint64_t bytes_synced, sync_ns;
     uint64_t began_ns;
@@ -176,8 +187,8 @@ struct store {
     struct put *waiting, **waiting_tail;
     uint64_t unsynced, unsynced_max;
     uint64_t queued;
-    bool any_stalled;           /* some upload was told to stop */
-    uint64_t promised;      /* frame bytes of uploads not ended */
+    bool any_stalled;  /* some upload was told to stop */
+    uint64_t promised; /* frame bytes of uploads not ended */
     uint64_t free_bytes, free_checked_ns;
 
     /* The lane. */
@@ -186,13 +197,13 @@ struct store {
     struct commit *commits, **commits_tail; /* waiting for a round */
     size_t n_commits;
     uint64_t last_sync_ns; /* what the last round's syncs took */
-    size_t n_expected;   /* commits in the last round and waiting when it ended */
+    size_t n_expected;     /* commits in the last round and waiting when it ended */
     struct round round;
     struct block *lane_block; /* being tidied or sealed */
     struct commit *lane_voids;
-    uint64_t lane_cut;   /* tidy: where the file ends; UINT64_MAX: no cut */
-    uint64_t lane_tail;  /* tidy: the block's before the cut */
-    struct commit *lane_frame; /* the VOID record being written */
+    uint64_t lane_cut;           /* tidy: where the file ends; UINT64_MAX: no cut */
+    uint64_t lane_tail;          /* tidy: the block's before the cut */
+    struct commit *lane_frame;   /* the VOID record being written */
     struct db_state flush_state; /* of the member being flushed */
     uint64_t flush_records;
     int lane_status;
@@ -202,10 +213,10 @@ struct store {
     uint64_t next_seq;   /* number of the next commit */
     uint64_t last_seq;   /* highest published or void */
     uint64_t durable_seq;
-    uint64_t mark_seq;   /* of the last published record, for the index's mark */
+    uint64_t mark_seq;              /* of the last published record, for the index's mark */
     uint64_t void_first, void_last; /* to be declared void before anything else; 0: none */
     bool index_down;
-    bool index_retry;    /* the tick says: now */
+    bool index_retry; /* the tick says: now */
     uint64_t index_down_since_ns;
     struct upkeep *upkeep;
     struct upkeep *lane_upkeep;
@@ -224,7 +235,7 @@ struct store {
     uint64_t n_flushed; /* of them in the db */
     bool flush_failed;  /* writes get ZERR_BUSY until one succeeds */
     bool flush_wanted;
-    bool stop_flushed;  /* at stop a failing flush is tried once */
+    bool stop_flushed; /* at stop a failing flush is tried once */
     uint64_t flush_retry_ns;
 
     struct index *ix_write, *ix_read, *ix_list;
@@ -244,9 +255,10 @@ struct store {
 /* store.c */
 void store_note(struct store *, enum log_level, const char *fmt, ...) ZKV_PRINTF(3, 4);
 void store_fail(struct store *, const char *fmt, ...) ZKV_PRINTF(2, 3); /* fatal(), once */
-/* Stopping and nothing is left to do: ends the stop. From lane_kick() and whatever else ends work. */
+/* Stopping and nothing is left to do: ends the stop. From lane_kick() and whatever else ends work.
+ */
 void store_stop_step(struct store *);
-void store_drain_current(struct store *); /* the current block takes no more frames */
+void store_drain_current(struct store *);  /* the current block takes no more frames */
 void store_refresh_totals(struct store *); /* while the lane is the caller's */
 /* Refuses new writes: ZERR_CANCELED, ZERR_BUSY, ZERR_NO_SPACE; 0 if they may go on. deletes may use
  * half of the reserve. */
@@ -259,10 +271,10 @@ void frame_leave(struct commit *);
 /* The frame will never commit: takes its room back or has the lane make it void. Leaves the block;
  * true: the commit may be freed now, false: the lane will (commit_free()). */
 bool frame_give_up(struct commit *) ZKV_MUST_CHECK;
-void commit_free(struct commit *); /* of either kind, no longer in any block */
-void put_resume_waiting(struct store *);  /* room may have come */
+void commit_free(struct commit *);       /* of either kind, no longer in any block */
+void put_resume_waiting(struct store *); /* room may have come */
 void put_resume_stalled(struct store *);
-void put_end_round(struct put *);         /* the round is done with it: c.status */
+void put_end_round(struct put *);                /* the round is done with it: c.status */
 void put_fail_block(struct block *, int status); /* every upload into it */
 void put_free(struct put *);
 void put_abort_all(struct store *);
@@ -281,11 +293,12 @@ void lane_unqueue(struct store *, struct commit *);
 int flush_begin(struct store *) ZKV_MUST_CHECK;  /* loop: what the member says beside its records */
 int db_flush_run(struct store *) ZKV_MUST_CHECK; /* worker; also recovery */
 void flush_finish(struct store *);               /* loop: st->lane_status */
-/* At start: a new file with the next id in large members, if small ones waste a quarter of this one and
- * at least DB_WASTE_MIN. The old one is removed when the new one is on disk. Blocks. */
+/* At start: a new file with the next id in large members, if small ones waste a quarter of this one
+ * and at least DB_WASTE_MIN. The old one is removed when the new one is on disk. Blocks. */
 int db_rewrite(struct store *) ZKV_MUST_CHECK;
 void index_fill_mark(const struct store *, struct index_mark *ret);
-int store_ensure_db(struct store *) ZKV_MUST_CHECK; /* the first db of an empty directory; any thread */
+int store_ensure_db(struct store *)
+    ZKV_MUST_CHECK; /* the first db of an empty directory; any thread */
 
 /* Bytes of a block that a sync or the block's end has settled. */
 void block_settle(struct block *, uint64_t bytes);

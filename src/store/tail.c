@@ -202,7 +202,8 @@ static int decide_row(void *user, const struct seq_row *row)
     struct tail *t = user;
     struct tail_block *b = find_block(t, row->frame.block);
     if (!is_dropped(t, row)) {
-        if ((row->seq <= t->last_seq || row->seq <= t->durable_seq) && row->frame.off > b->synced_off) {
+        if ((row->seq <= t->last_seq || row->seq <= t->durable_seq) &&
+            row->frame.off > b->synced_off) {
             b->synced_off = row->frame.off;
         }
         t->damaged += (row->flags & SEQ_BAD_BODY) != 0;
@@ -237,10 +238,13 @@ static void count_loose(struct tail *t)
     }
 }
 
-int tail_collect(struct vfs *vfs, const struct dir_view *view, const struct db_state *db, bool settle,
-                 tail_known_fn *known, void *user, struct tail *ret, struct zerr_info *info)
+int tail_collect(struct vfs *vfs, const struct dir_view *view, const struct db_state *db,
+                 bool settle, tail_known_fn *known, void *user, struct tail *ret,
+                 struct zerr_info *info)
 {
-    struct tail t = {.last_seq = db->last_seq, .max_seq = db->last_seq, .settle = settle,
+    struct tail t = {.last_seq = db->last_seq,
+                     .max_seq = db->last_seq,
+                     .settle = settle,
                      .max_session = SEQ_SESSION(db->last_seq)};
     int rc = seq_table_create(&t.frames);
     t.blocks = calloc(view->n_blocks + 1, sizeof(t.blocks[0]));
@@ -353,8 +357,8 @@ static int hand_out_row(void *user, const struct seq_row *row)
     return 0;
 }
 
-int tail_each(struct vfs *vfs, struct tail *t, int (*each)(void *user, const struct record *, bool damaged),
-              void *user)
+int tail_each(struct vfs *vfs, struct tail *t,
+              int (*each)(void *user, const struct record *, bool damaged), void *user)
 {
     struct hand_out h = {.vfs = vfs, .t = t, .each = each, .user = user};
     int rc = seq_table_each(t->frames, t->last_seq, hand_out_row, &h);

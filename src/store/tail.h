@@ -1,7 +1,7 @@
 /* What only the unsealed blocks hold: the records after the db's last_seq, and what crashes left.
  *
- * Used by recovery (which settles the blocks on disk first and repairs them afterwards) and, reading
- * only, by zipkvhistory and the other tools.
+ * Used by recovery (which settles the blocks on disk first and repairs them afterwards) and,
+ * reading only, by zipkvhistory and the other tools.
  *
  * Which frames count (DESIGN: a valid record does not prove that the body reached the disk):
  *   valid                                    counts, unless its number was declared void
@@ -9,10 +9,9 @@
  *   body bad, above every durable_seq        a torn write: dropped
  *   a copy whose body is such a dropped one  dropped
  *   record zero                              never committed: cut off at the end, elsewhere VOID
- *   record unreadable, or no head            the frames of one round are written in any order: if all
- *                                            frames behind are of the round that died, and nobody
- *                                            (the index) knows of a body there, torn: likewise.
- *                                            Else damage, name unknown: left where it is */
+ *   record unreadable, or no head            the frames of one round are written in any order: if
+ * all frames behind are of the round that died, and nobody (the index) knows of a body there, torn:
+ * likewise. Else damage, name unknown: left where it is */
 #ifndef ZKV_STORE_TAIL_H
 #define ZKV_STORE_TAIL_H
 
@@ -23,7 +22,7 @@
 struct tail_block {
     const struct dir_block *file;
     struct block_header header;
-    uint64_t keep_end; /* behind the last frame that stays */
+    uint64_t keep_end;   /* behind the last frame that stays */
     uint64_t synced_off; /* of the last frame of an earlier round than the one that died: what
                             is not readable before it was an acknowledged frame */
     uint64_t file_len;
@@ -67,11 +66,13 @@ int tail_collect(struct vfs *, const struct dir_view *, const struct db_state *,
 void tail_finish(struct tail *);
 
 /* The records that count, in order of numbers, above last_seq. Valid during the call. */
-int tail_each(struct vfs *, struct tail *, int (*each)(void *user, const struct record *, bool damaged),
+int tail_each(struct vfs *, struct tail *,
+              int (*each)(void *user, const struct record *, bool damaged),
               void *user) ZKV_MUST_CHECK;
 
 /* Bodies of records that the db has, found damaged in unsealed blocks. */
-int tail_each_damaged(struct tail *, int (*each)(void *user, struct place body), void *user) ZKV_MUST_CHECK;
+int tail_each_damaged(struct tail *, int (*each)(void *user, struct place body),
+                      void *user) ZKV_MUST_CHECK;
 
 /* Makes the open files sealed blocks: loose frames VOID, cut behind the last frame, fdatasync,
  * rename, read-only, directory fsync. Files with nothing to keep are removed. Can be cut off

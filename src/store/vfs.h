@@ -49,7 +49,8 @@ struct vfs_ops {
     void (*close)(struct vfs_file *);
     /* Reads up to n bytes; *ret_n < n only at the end of the file. */
     int (*pread)(struct vfs_file *, void *buf, size_t n, uint64_t off, size_t *ret_n);
-    /* The same from the page cache alone. ZERR_BUSY: would block (or not supported): use a worker. */
+    /* The same from the page cache alone. ZERR_BUSY: would block (or not supported): use a worker.
+     */
     int (*pread_nowait)(struct vfs_file *, void *buf, size_t n, uint64_t off, size_t *ret_n);
     /* Writes all of iov (n_iov <= 1024) or fails; after a failure any part may be written. */
     int (*pwritev)(struct vfs_file *, const struct iovec *iov, int n_iov, uint64_t off);
@@ -59,13 +60,14 @@ struct vfs_ops {
     int (*truncate)(struct vfs_file *, uint64_t size);
     /* fallocate KEEP_SIZE. ZERR_UNSUPPORTED where the file system cannot. */
     int (*allocate)(struct vfs_file *, uint64_t off, uint64_t len);
-    int (*punch)(struct vfs_file *, uint64_t off, uint64_t len);     /* PUNCH_HOLE, KEEP_SIZE; likewise */
+    int (*punch)(struct vfs_file *, uint64_t off,
+                 uint64_t len); /* PUNCH_HOLE, KEEP_SIZE; likewise */
     void (*writeback)(struct vfs_file *, uint64_t off, uint64_t len); /* start write-back; a hint */
     /* Makes the next reads come from the device: POSIX_FADV_DONTNEED, then checked.
      * ZERR_BUSY: pages stayed (read with VFS_DIRECT instead). File systems without a device
      * (tmpfs) answer 0. Call datasync first: dirty pages cannot be dropped. */
     int (*drop_cache)(struct vfs_file *);
-    int (*make_read_only)(struct vfs_file *); /* fchmod 0400 */
+    int (*make_read_only)(struct vfs_file *);                      /* fchmod 0400 */
     int (*rename)(struct vfs *, const char *from, const char *to); /* replaces `to` */
     int (*unlink)(struct vfs *, const char *name);
     int (*sync_dir)(struct vfs *);

@@ -32,8 +32,14 @@ void fx_init(struct fixture *f, uint64_t block_size)
         abort();
     }
     f->cfg = (struct store_config){
-        .vfs = f->vfs, .workers = &f->workers.base, .dir = f->dir, .block_size = block_size,
-        .reserve = 0, .user = f, .note = on_note, .fatal = on_fatal,
+        .vfs = f->vfs,
+        .workers = &f->workers.base,
+        .dir = f->dir,
+        .block_size = block_size,
+        .reserve = 0,
+        .user = f,
+        .note = on_note,
+        .fatal = on_fatal,
     };
 }
 

@@ -40,8 +40,8 @@ static int print_places(void *user, uint64_t rev, const struct record *r)
     char md5[32];
     hex_encode(r->md5, 16, md5);
     return buf_printf(out, " %llu %u %llu %llu %.*s %lld %zu\n", (unsigned long long)r->seq,
-                      r->body.block, (unsigned long long)r->body.off, (unsigned long long)r->size, 32,
-                      md5, (long long)r->mtime_ms, r->meta.n);
+                      r->body.block, (unsigned long long)r->body.off, (unsigned long long)r->size,
+                      32, md5, (long long)r->mtime_ms, r->meta.n);
 }
 
 static void history(struct vfs *vfs, struct buf *out, bool places)
@@ -195,7 +195,8 @@ static void directories_of_the_original_open_and_go_on(void **state)
         load_golden(&f, GOLDEN[i]);
         read_file(GOLDEN[i], &want);
         const char *body = memchr(want.ptr, '\n', want.len);
-        struct slice lines = slice_of(body + 1, want.len - (size_t)((const uint8_t *)body + 1 - want.ptr));
+        struct slice lines =
+            slice_of(body + 1, want.len - (size_t)((const uint8_t *)body + 1 - want.ptr));
         history(f.vfs, &got, false);
         assert_int_equal(got.len, lines.len);
         assert_memory_equal(got.ptr, lines.ptr, lines.len);
@@ -247,7 +248,8 @@ static void add_varint(struct buf *out, uint64_t v)
 static int strip_record(void *user, uint64_t rev, const struct record *r)
 {
     struct strip *s = user;
-    struct record plain = {.op = r->op, .key = r->key, .body = r->body, .size = r->size, .meta = r->meta};
+    struct record plain = {
+        .op = r->op, .key = r->key, .body = r->body, .size = r->size, .meta = r->meta};
     (void)rev;
     struct buf one = {0};
     assert_int_equal(record_encode_history(&plain, &one), 0);
@@ -276,7 +278,9 @@ static void a_db_the_original_wrote_over_ours_is_refused_and_joined(void **state
     add_varint(&s.message, 90 * 2);
     assert_int_equal(replay(&src, NULL, REPLAY_ALL, &v, NULL, &seen, NULL), 0);
     uint8_t *gz = malloc(s.message.len + 1000);
-    z_stream z = {.next_in = s.message.ptr, .avail_in = (uInt)s.message.len, .next_out = gz,
+    z_stream z = {.next_in = s.message.ptr,
+                  .avail_in = (uInt)s.message.len,
+                  .next_out = gz,
                   .avail_out = (uInt)s.message.len + 1000};
     assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
     assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);

@@ -60,9 +60,15 @@ static void an_object_is_there_after_each_kind_of_end(void **state)
             expect_body(&f, key, i, sizes[i]);
         }
         switch (end) {
-        case 0: assert_int_equal(fx_stop(&f), 0); break;
-        case 1: fx_kill(&f); break;
-        case 2: fx_power_cut(&f, MEM_CRASH_SYNCED, 1); break;
+        case 0:
+            assert_int_equal(fx_stop(&f), 0);
+            break;
+        case 1:
+            fx_kill(&f);
+            break;
+        case 2:
+            fx_power_cut(&f, MEM_CRASH_SYNCED, 1);
+            break;
         case 3:
             fx_power_cut(&f, MEM_CRASH_SYNCED, 1);
             fx_drop_index(&f);
@@ -150,8 +156,8 @@ static void attributes_come_back_byte_for_byte(void **state)
     struct attr meta[] = {{SLICE_LIT("X-Amz-Meta-A"), SLICE_LIT("  \"'\\<>|`%20  x")},
                           {SLICE_LIT("X-Amz-Meta-B"), SLICE_LIT("")}};
     struct attr sys[] = {{SLICE_LIT("Content-Type"), SLICE_LIT("text/x")}};
-    struct put_spec spec = {.key = SLICE_LIT("k"), .size = 3, .meta = {meta, 2}, .sys = {sys, 1},
-                            .mtime_ms = 12345};
+    struct put_spec spec = {
+        .key = SLICE_LIT("k"), .size = 3, .meta = {meta, 2}, .sys = {sys, 1}, .mtime_ms = 12345};
     assert_int_equal(fx_put_spec(&f, &spec, SLICE_LIT("abc"), 0, NULL, NULL), 0);
     for (int i = 0; i < 2; i++) {
         struct reader *r;
@@ -183,7 +189,8 @@ static void a_wrong_md5_stores_nothing(void **state)
     assert_int_equal(fx_open(&f), 0);
     static const uint8_t wrong[16] = {1};
     struct put_spec spec = {.key = SLICE_LIT("k"), .size = 300000};
-    assert_int_equal(fx_put_spec(&f, &spec, body_of(1, 300000), 4096, wrong, NULL), ZERR_BAD_DIGEST);
+    assert_int_equal(fx_put_spec(&f, &spec, body_of(1, 300000), 4096, wrong, NULL),
+                     ZERR_BAD_DIGEST);
     spec.size = 10;
     assert_int_equal(fx_put_spec(&f, &spec, body_of(1, 10), 0, wrong, NULL), ZERR_BAD_DIGEST);
     expect_absent(&f, "k");

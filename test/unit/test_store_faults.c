@@ -1,6 +1,7 @@
 /* The store when the disk fails: each class of calls, each error, at each call, once and from then
  * on, under a workload of everything at once. Nothing crashes, nothing is acknowledged that is not
- * there afterwards, nothing that failed is seen, no counter drifts, and the directory opens again. */
+ * there afterwards, nothing that failed is seen, no counter drifts, and the directory opens again.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,8 +35,8 @@ static struct slice body_of(unsigned v)
 }
 
 struct key_model {
-    unsigned now;      /* what is visible */
-    uint32_t allowed;  /* versions that may be there after a crash, by bit */
+    unsigned now;     /* what is visible */
+    uint32_t allowed; /* versions that may be there after a crash, by bit */
 };
 
 struct world {
@@ -212,8 +213,8 @@ static void setup(struct world *w, enum store_sync sync)
     }
 }
 
-/* Everything at once: uploads side by side, in blocks of their own, given up, overwriting; a copy, a
- * delete of several, and a second wave behind what the first one broke. */
+/* Everything at once: uploads side by side, in blocks of their own, given up, overwriting; a copy,
+ * a delete of several, and a second wave behind what the first one broke. */
 static void work(struct world *w)
 {
     struct op a, b, c, d, e;
@@ -255,7 +256,8 @@ static void work(struct world *w)
 
 static void report(const struct world *w, const char *text, unsigned key, int rc)
 {
-    print_error("%s at call %d: %s (key %u: %d)\n%s", w->what, (int)w->n, text, key, rc, w->f.notes);
+    print_error("%s at call %d: %s (key %u: %d)\n%s", w->what, (int)w->n, text, key, rc,
+                w->f.notes);
     fail();
 }
 
@@ -272,8 +274,7 @@ static void expect_keys(struct world *w, bool after_crash)
         bool ok = false;
         for (unsigned v = 0; v < w->next_version && !ok; v++) {
             bool may = after_crash ? (w->keys[i].allowed & (1u << v)) != 0 : w->keys[i].now == v;
-            ok = may && (v == ABSENT ? rc != 0
-                                     : rc == 0 && slice_eq(buf_slice(&out), body_of(v)));
+            ok = may && (v == ABSENT ? rc != 0 : rc == 0 && slice_eq(buf_slice(&out), body_of(v)));
             if (ok && after_crash) {
                 w->keys[i].now = v;
                 w->keys[i].allowed = 1u << v;
@@ -413,7 +414,8 @@ static bool one_fault(const char *what, enum store_sync sync, unsigned ops, int 
     }
     bool lost = fatal && sync == STORE_SYNC_BLOCK;
     for (unsigned i = 0; i < N_KEYS && lost; i++) {
-        w.keys[i].allowed = UINT32_MAX; /* said so: what was acknowledged may be lost, but not mixed */
+        w.keys[i].allowed =
+            UINT32_MAX; /* said so: what was acknowledged may be lost, but not mixed */
     }
     if (vfs_mem_open_files(w.f.vfs) != 0) {
         report(&w, "files left open", 0, 0);
@@ -448,10 +450,10 @@ static void sweep_error(int zerr, enum store_sync sync)
         const char *name;
         unsigned ops;
     } classes[] = {
-        {"open", MEM_OPEN},       {"create", MEM_CREATE},     {"write", MEM_WRITE},
-        {"sync", MEM_SYNC},       {"truncate", MEM_TRUNCATE}, {"allocate", MEM_ALLOCATE},
-        {"rename", MEM_RENAME},   {"unlink", MEM_UNLINK},     {"sync_dir", MEM_SYNC_DIR},
-        {"chmod", MEM_CHMOD},     {"look", MEM_LOOK},         {"random", MEM_RANDOM},
+        {"open", MEM_OPEN},      {"create", MEM_CREATE},     {"write", MEM_WRITE},
+        {"sync", MEM_SYNC},      {"truncate", MEM_TRUNCATE}, {"allocate", MEM_ALLOCATE},
+        {"rename", MEM_RENAME},  {"unlink", MEM_UNLINK},     {"sync_dir", MEM_SYNC_DIR},
+        {"chmod", MEM_CHMOD},    {"look", MEM_LOOK},         {"random", MEM_RANDOM},
         {"change", MEM_CHANGES},
     };
     for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++) {
