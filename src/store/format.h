@@ -136,8 +136,9 @@
 #define SUM_BYTES 8
 #define BODY_MAX_BYTES (5ull << 40) /* S3's largest object, 5 TiB */
 
-#define BLOCK_NUMBER_MAX 2147483646u /* the original's sint32; 2147483647 is the "too large" mark  \
-                                      */
+#define BLOCK_NUMBER_MAX                                                                           \
+    2147483646u /* the original's sint32; 2147483647 is the "too large" mark                       \
+                 */
 #define BLOCK_SIZE_MIN 4096u
 #define BLOCK_SIZE_DEFAULT (40u << 20)
 

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECTOR 512u
-
 void *mem_must(void *p)
 {
     assert(p != NULL);

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 
 #define NAMES_MAX 1024
+#define SECTOR 512u /* what reaches the device whole or not at all */
 
 /* A volatile change: size == UINT64_MAX: data (or zeros, where it is NULL) over [off, off + len);
  * else the file's new size. */

@@ -196,8 +196,10 @@ static int mem_pwritev(struct vfs_file *file, const struct iovec *iov, int n_iov
         fault = fail(ZERR_NO_SPACE);
         first = true;
     }
-    if (fault != 0) { /* what is left of a failed write: some of its first bytes */
-        op.len = first && op.len > 0 ? mem_rnd(&m->rng) % op.len : 0;
+    if (fault != 0) { /* what is left of a failed write: some of its first sectors (I6) */
+        uint64_t end = first && op.len > 0 ? off + mem_rnd(&m->rng) % op.len : off;
+        end -= end % SECTOR;
+        op.len = end > off ? end - off : 0;
     }
     if (op.len > 0) {
         mem_node_change(f->node, &op);

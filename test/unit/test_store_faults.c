@@ -368,7 +368,7 @@ static void expect_clean_start(struct world *w, bool lost)
             report(w, w->f.info.text, 0, rc);
         }
         expect_keys(w, true);
-        if (strstr(w->f.notes, "damaged") != NULL) {
+        if (!lost && strstr(w->f.notes, "damaged") != NULL) {
             report(w, "damage reported", 0, 0);
         }
         put_one(w, 11);
