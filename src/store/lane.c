@@ -18,7 +18,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <time.h>
-#include <time.h>
 
 #include "base/num.h"
 #include "store/store_priv.h"

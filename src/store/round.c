@@ -23,15 +23,9 @@
 #include "base/num.h"
 #include "store/store_priv.h"
 
-#define ROUND_IOV 512
 #define WRITEBACK_STEP (4u << 20)
 
 /* ---- begin ---- */
-
-static struct put *put_of(struct commit *c)
-{
-    return container_of(c, struct put, c);
-}
 
 static bool shares_key(const struct commit *a, const struct commit *b)
 {
@@ -231,179 +225,6 @@ bool round_begin(struct store *st)
 
 /* ---- run ---- */
 
-struct gather { /* segments that follow each other in one file */
-    struct round *r;
-    struct vfs_file *file;
-    uint64_t off, end;
-};
-
-/* A full disk leaves the block usable; any other failure of a write does not. */
-static void write_failed(struct round *r, const struct vfs_file *file, int status)
-{
-    for (size_t i = 0; i < r->n_blocks && status != ZERR_NO_SPACE; i++) {
-        struct vfs_file *at;
-        if (block_file(r->blocks[i].block, &at) == 0 && at == file) {
-            r->blocks[i].failed = true;
-        }
-    }
-}
-
-static int gather_flush(struct gather *g)
-{
-    if (g->r->n_iov == 0) {
-        return 0;
-    }
-    int rc = g->file->vfs->ops->pwritev(g->file, g->r->iov, g->r->n_iov, g->off);
-    g->r->n_iov = 0;
-    if (rc != 0) {
-        write_failed(g->r, g->file, rc);
-    }
-    return rc;
-}
-
-static int gather_add(struct gather *g, struct vfs_file *file, uint64_t off, const void *ptr,
-                      size_t len)
-{
-    if (len == 0) {
-        return 0;
-    }
-    if (g->r->n_iov > 0 && (g->file != file || g->end != off || g->r->n_iov == ROUND_IOV)) {
-        int rc = gather_flush(g);
-        if (rc != 0) {
-            return rc;
-        }
-    }
-    if (g->r->n_iov == 0) {
-        g->file = file;
-        g->off = off;
-    }
-    g->r->iov[g->r->n_iov++] = (struct iovec){(void *)(uintptr_t)ptr, len};
-    g->end = off + len;
-    return 0;
-}
-
-/* Hashes what is left of an upload's body and compares. 0, ZERR_BAD_DIGEST, ZERR_NOMEM. */
-static int finish_body(struct put *p, uint64_t *ret_sums_hash)
-{
-    buf_reset(&p->sums);
-    if (p->hash == NULL && (p->hash = body_hash_create()) == NULL) {
-        return ZERR_NOMEM;
-    }
-    int rc = 0;
-    for (struct chunk *c = p->in_job; c != NULL && rc == 0; c = c->next) {
-        rc = body_hash_update(p->hash, c->data, c->len, &p->sums);
-    }
-    if (rc == 0) {
-        rc = body_hash_final(p->hash, &p->sums, p->rec.md5, ret_sums_hash);
-    }
-    p->rec.has_md5 = true;
-    if (rc == 0 && p->has_md5 && memcmp(p->md5, p->rec.md5, sizeof(p->md5)) != 0) {
-        rc = ZERR_BAD_DIGEST;
-    }
-    return rc;
-}
-
-static int write_void(struct gather *g, struct commit *c, struct vfs_file *file)
-{
-    struct frame_head head = c->head;
-    head.kind = FRAME_VOID;
-    frame_head_encode(&head, &c->block->header, c->off, c->head_bytes);
-    return gather_add(g, file, c->off, c->head_bytes, FRAME_HEAD_BYTES);
-}
-
-/* Appends record and CRC to the scratch, which has room: it must not move. */
-static int encode_record(struct store *st, struct commit *c, uint64_t sums_hash, struct slice *ret)
-{
-    struct buf *out = &st->round.scratch;
-    size_t at = out->len;
-    struct frame_record fr = {
-        .seq = c->recs[0].seq,
-        .durable_seq = st->durable_seq,
-        .sums_hash = sums_hash,
-        .entries = c->recs,
-        .n_entries = c->n_recs,
-    };
-    int rc = frame_record_encode(&fr, c->kind == COMMIT_PUT, out);
-    if (rc != 0) {
-        return rc;
-    }
-    struct slice record = slice_of(out->ptr + at, out->len - at);
-    assert(record.len == c->head.record_len);
-    uint8_t crc[RECORD_CRC_BYTES];
-    le32_put(crc, frame_record_crc(c->head_bytes, record));
-    rc = buf_append(out, crc, sizeof(crc));
-    *ret = slice_of(out->ptr + at, record.len + RECORD_CRC_BYTES);
-    return rc;
-}
-
-static int write_commit(struct store *st, struct gather *g, struct commit *c)
-{
-    static const uint8_t zeros[FRAME_ALIGN];
-    struct vfs_file *file;
-    struct put *p = c->kind == COMMIT_PUT ? put_of(c) : NULL;
-    uint64_t sums_hash = 0;
-    int rc = block_file(c->block, &file);
-    if (rc != 0) {
-        return rc;
-    }
-    if (p != NULL) {
-        c->status = finish_body(p, &sums_hash);
-        if (c->status != 0) {
-            return write_void(g, c, file);
-        }
-    }
-    struct slice record;
-    rc = encode_record(st, c, sums_hash, &record);
-    if (rc == 0) {
-        rc = gather_add(g, file, c->off, c->head_bytes, FRAME_HEAD_BYTES);
-    }
-    if (rc == 0) {
-        rc = gather_add(g, file, c->off + FRAME_HEAD_BYTES, record.ptr, record.len);
-    }
-    uint64_t at = c->off + frame_body_off(c->head.record_len);
-    if (p != NULL) {
-        at += p->hashed;
-        for (struct chunk *k = p->in_job; k != NULL && rc == 0; k = k->next) {
-            rc = gather_add(g, file, at, k->data, k->len);
-            at += k->len;
-        }
-        at += p->sums_written;
-        if (rc == 0) {
-            rc = gather_add(g, file, at, p->sums.ptr, p->sums.len);
-        }
-        at += p->sums.len;
-    }
-    if (rc == 0) {
-        rc = gather_add(g, file, at, zeros, c->off + c->frame_len - at);
-    }
-    return rc;
-}
-
-static int write_all(struct store *st)
-{
-    struct round *r = &st->round;
-    struct gather g = {.r = r};
-    size_t room = 0;
-    for (struct commit *c = r->items; c != NULL; c = c->next) {
-        room += c->status == 0 && c->block != NULL ? c->head.record_len + RECORD_CRC_BYTES : 0;
-    }
-    buf_reset(&r->scratch);
-    int rc = buf_reserve(&r->scratch, room);
-    for (size_t i = 0; i < r->n_heads && rc == 0; i++) {
-        struct vfs_file *file;
-        rc = block_file(r->heads[i].block, &file);
-        if (rc == 0) {
-            rc = gather_add(&g, file, r->heads[i].off, r->heads[i].bytes, FRAME_HEAD_BYTES);
-        }
-    }
-    for (struct commit *c = r->items; c != NULL && rc == 0; c = c->next) {
-        if (c->status == 0 && c->block != NULL) {
-            rc = write_commit(st, &g, c);
-        }
-    }
-    return rc == 0 ? gather_flush(&g) : rc;
-}
-
 /* With -sync block the disk is told to begin as bytes arrive, so that the seal finds little left.
  */
 static void start_writeback(struct round *r)
@@ -454,7 +275,7 @@ void round_run(struct store *st)
 {
     struct round *r = &st->round;
     if (r->sync_status == 0) {
-        r->sync_status = write_all(st);
+        r->sync_status = round_write(st);
     }
     if (r->sync_status == 0) {
         r->sync_status = sync_all(st);
@@ -553,7 +374,7 @@ void block_settle(struct block *b, uint64_t bytes)
 }
 
 /* The disk's speed decides how much may be on its way. */
-static void adapt(struct store *st)
+void round_adapt(struct store *st)
 {
     struct round *r = &st->round;
     if (r->bytes_synced == 0 || r->sync_ns == 0) {
@@ -677,7 +498,7 @@ void round_finish(struct store *st)
     st->stats.rounds++;
     st->last_sync_ns = r->sync_ns;
     st->n_expected = r->n_items + st->n_commits;
-    adapt(st);
+    round_adapt(st);
     store_refresh_totals(st);
     round_deliver(st);
 }

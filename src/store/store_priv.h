@@ -6,7 +6,7 @@
  *   change.c   deletes and copies
  *   lane.c     what happens next on the commit lane; seal, tidy, void numbers
  *   flush.c    the history on disk
- *   round.c    commit rounds
+ *   round.c    commit rounds; round_write.c what they write
  *   reader.c   reading and damage
  *   recover.c  start
  *   rebuild.c  a new history from the blocks
@@ -104,6 +104,12 @@ struct put {
     uint64_t hashed;       /* body bytes hashed and written */
     uint64_t sums_written; /* bytes of sums */
 };
+
+/* Of a commit of kind COMMIT_PUT. */
+static inline struct put *put_of(struct commit *c)
+{
+    return container_of(c, struct put, c);
+}
 
 /* ---- lane ---- */
 
@@ -306,9 +312,11 @@ void block_settle(struct block *, uint64_t bytes);
 /* round.c */
 bool round_begin(struct store *); /* false: nothing to do */
 void round_run(struct store *);
+int round_write(struct store *) ZKV_MUST_CHECK; /* round_write.c */
 void round_index_run(struct store *);
 void round_finish(struct store *);
 void round_deliver(struct store *); /* the answers, in number order */
+void round_adapt(struct store *);   /* how much may be unsynced, from what the last syncs took */
 
 /* recover.c */
 int recover(struct store *, struct zerr_info *) ZKV_MUST_CHECK;

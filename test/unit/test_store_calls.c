@@ -1,0 +1,400 @@
+/* The store's manners: each call-back once and whatever it calls, nothing waits for ever, a stop in
+ * any state. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "store/scan.h"
+#include "store/store_priv.h"
+#include "support/store_fixture.h"
+#include "support/vfs_mem.h"
+
+static uint8_t BODY[2 << 20];
+
+static struct slice body_of(size_t len)
+{
+    fx_fill(BODY, len, len);
+    return slice_of(BODY, len);
+}
+
+/* ---- uploads that count their call-backs ---- */
+
+struct upload {
+    struct put *put;
+    unsigned ready, writable, done;
+    int status;
+};
+
+static void on_ready(void *user, int status)
+{
+    struct upload *u = user;
+    u->ready++;
+    u->status = status;
+}
+
+static void on_writable(void *user)
+{
+    ((struct upload *)user)->writable++;
+}
+
+static void on_done(void *user, int status, const struct object *obj)
+{
+    struct upload *u = user;
+    (void)obj;
+    u->done++;
+    u->status = status;
+}
+
+static const struct put_ops OPS = {on_ready, on_writable, on_done};
+
+static int begin(struct fixture *f, struct upload *u, const char *key, uint64_t size)
+{
+    struct put_spec spec = {.key = slice_str(key), .size = size};
+    *u = (struct upload){0};
+    return put_begin(f->st, &spec, &OPS, u, &u->put);
+}
+
+static void write_some(struct fixture *f, struct upload *u, size_t len)
+{
+    struct fx_upload by = {.put = u->put};
+    fx_write(f, &by, body_of(len));
+}
+
+struct answer {
+    unsigned n;
+    int status;
+};
+
+static void on_answer(void *user, int status)
+{
+    struct answer *a = user;
+    a->n++;
+    a->status = status;
+}
+
+static int delete_name(struct fixture *f, const char *key, struct answer *a)
+{
+    struct slice k = slice_str(key);
+    *a = (struct answer){0};
+    return store_delete(f->st, &k, 1, NULL, on_answer, a);
+}
+
+/* ---- back-pressure ---- */
+
+static void a_stalled_upload_goes_on_when_another_is_given_up(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct upload a, b;
+    fx_init(&f, 16 << 20);
+    assert_int_equal(fx_open(&f), 0);
+    f.st->unsynced_max = 1 << 20; /* as on a slow disk */
+    assert_int_equal(begin(&f, &a, "a", 3 << 20), 0);
+    assert_int_equal(begin(&f, &b, "b", 3 << 20), 0);
+    for (int i = 0; i < 8; i++) {
+        write_some(&f, &b, 140000); /* one job with the first, the others wait for it */
+    }
+    assert_false(put_writable(a.put));
+    put_abort(b.put);
+    for (int i = 0; i < 5 && a.writable == 0; i++) {
+        fx_pump(&f);
+        assert_true(a.writable > 0 || store_wants_tick(f.st));
+        vfs_mem_advance(f.vfs, 1000);
+        store_tick(f.st);
+    }
+    assert_int_equal(a.writable, 1);
+    put_abort(a.put);
+    assert_int_equal(fx_stop(&f), 0);
+    fx_finish(&f);
+}
+
+static void a_disk_that_was_slow_once_is_believed_again(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f, 64 << 20);
+    assert_int_equal(fx_open(&f), 0);
+    f.st->unsynced_max = UNSYNCED_MIN;
+    f.st->round.bytes_synced = UNSYNCED_MIN / 2; /* all that fits now, in a millisecond */
+    f.st->round.sync_ns = 1000000;
+    round_adapt(f.st);
+    assert_int_equal(f.st->unsynced_max, UNSYNCED_MAX);
+    f.st->round.bytes_synced = 4096; /* a small sync says nothing about the speed */
+    f.st->round.sync_ns = 20000000;
+    round_adapt(f.st);
+    assert_int_equal(f.st->unsynced_max, UNSYNCED_MAX);
+    fx_finish(&f);
+}
+
+/* ---- re-entrance ---- */
+
+struct nosy_chunk { /* calls the store when it is given back */
+    struct chunk c;
+    struct fixture *f;
+    struct answer deleted;
+};
+
+static void release_nosy(struct chunk *c)
+{
+    struct nosy_chunk *n = container_of(c, struct nosy_chunk, c);
+    assert_int_equal(delete_name(n->f, "base", &n->deleted), 0);
+}
+
+static void a_call_back_may_begin_the_next_thing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct upload a, b;
+    fx_init(&f, 0);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "base", body_of(10), 0), 0);
+    struct nosy_chunk n = {.c = {.data = BODY, .len = 1000, .release = release_nosy}, .f = &f};
+    assert_int_equal(begin(&f, &a, "a", 1000), 0);
+    assert_int_equal(begin(&f, &b, "b", 0), 0);
+    put_write(a.put, &n.c);
+    put_commit(b.put, NULL);
+    put_commit(a.put, NULL);
+    fx_pump(&f);
+    assert_int_equal(a.done, 1);
+    assert_int_equal(b.done, 1);
+    assert_int_equal(n.deleted.n, 1);
+    assert_int_equal(a.status, 0);
+    assert_int_equal(n.deleted.status, 0);
+    struct object obj;
+    assert_int_equal(store_lookup(f.st, SLICE_LIT("a"), &obj), 0);
+    assert_int_equal(store_lookup(f.st, SLICE_LIT("base"), &obj), ZERR_NOT_FOUND);
+    assert_int_equal(fx_stop(&f), 0);
+    fx_finish(&f);
+}
+
+/* The owner of an upload whose block was poisoned begins a delete from its call-back. */
+struct nosy_upload {
+    struct fixture *f;
+    struct answer deleted;
+    unsigned done;
+};
+
+static void done_nosy(void *user, int status, const struct object *obj)
+{
+    struct nosy_upload *n = user;
+    (void)obj;
+    assert_int_equal(status, ZERR_IO);
+    n->done++;
+    assert_int_equal(delete_name(n->f, "base", &n->deleted), 0);
+}
+
+static void a_failed_round_answers_everybody_once(void **state)
+{
+    (void)state;
+    static const struct put_ops nosy = {on_ready, on_writable, done_nosy};
+    struct fixture f;
+    struct upload a, b;
+    fx_init(&f, 0);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "base", body_of(10), 0), 0);
+    struct nosy_upload n = {.f = &f};
+    struct put_spec spec = {.key = SLICE_LIT("open"), .size = 100};
+    struct put *open;
+    assert_int_equal(put_begin(f.st, &spec, &nosy, &n, &open), 0);
+    assert_int_equal(begin(&f, &a, "a", 0), 0);
+    assert_int_equal(begin(&f, &b, "b", 0), 0);
+    put_commit(a.put, NULL);
+    put_commit(b.put, NULL);
+    vfs_mem_fail(f.vfs, MEM_SYNC, 1, ZERR_IO, MEM_ONCE);
+    fx_pump(&f);
+    assert_int_equal(a.done, 1);
+    assert_int_equal(b.done, 1);
+    assert_int_equal(n.done, 1);
+    assert_int_equal(n.deleted.n, 1);
+    assert_int_equal(a.status, ZERR_IO);
+    assert_int_equal(n.deleted.status, 0);
+    assert_false(f.fatal);
+    fx_kill(&f);
+    assert_int_equal(fx_open(&f), 0);
+    struct object obj;
+    assert_int_equal(store_lookup(f.st, SLICE_LIT("a"), &obj), ZERR_NOT_FOUND);
+    assert_int_equal(store_lookup(f.st, SLICE_LIT("base"), &obj), ZERR_NOT_FOUND);
+    fx_finish(&f);
+}
+
+/* ---- stopping ---- */
+
+static void a_stop_after_a_fatal_error_ends_once_and_answers_all(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct upload u[6];
+    struct answer del[3], stopped = {0};
+    fx_init(&f, 0);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "base", body_of(10), 0), 0);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(begin(&f, &u[i], "k", 0), 0);
+    }
+    vfs_mem_fail(f.vfs, MEM_SYNC, 1, ZERR_IO, MEM_FROM_THEN_ON);
+    put_commit(u[0].put, NULL);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(delete_name(&f, "base", &del[i]), 0);
+    }
+    fx_pump(&f);
+    assert_true(f.fatal);
+    store_stop(f.st, on_answer, &stopped);
+    for (int i = 0; i < 5; i++) {
+        fx_pump(&f);
+        vfs_mem_advance(f.vfs, 1000);
+        if (stopped.n == 0) {
+            store_tick(f.st);
+        }
+    }
+    assert_int_equal(stopped.n, 1);
+    assert_int_not_equal(stopped.status, 0);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(u[i].done, 1);
+        assert_int_not_equal(u[i].status, 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(del[i].n, 1);
+        assert_int_not_equal(del[i].status, 0);
+    }
+    vfs_mem_fail(f.vfs, 0, 0, 0, MEM_ONCE);
+    store_destroy(f.st);
+    f.st = NULL;
+    assert_int_equal(fx_open(&f), 0);
+    struct object obj;
+    assert_int_equal(store_lookup(f.st, SLICE_LIT("base"), &obj), 0);
+    fx_finish(&f);
+}
+
+/* After `steps` jobs of a session with uploads in every state. */
+static bool stop_after(unsigned steps)
+{
+    struct fixture f;
+    struct upload open, job, complete, queued, waiting;
+    struct answer del, stopped = {0};
+    bool more = true;
+    fx_init(&f, 1 << 20);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(begin(&f, &open, "open", 1000), 0);
+    write_some(&f, &open, 500);
+    assert_int_equal(begin(&f, &job, "job", 300000), 0);
+    write_some(&f, &job, 200000);
+    assert_int_equal(begin(&f, &complete, "complete", 200000), 0);
+    write_some(&f, &complete, 200000);
+    put_commit(complete.put, NULL);
+    assert_int_equal(begin(&f, &queued, "queued", 100), 0);
+    write_some(&f, &queued, 100);
+    put_commit(queued.put, NULL);
+    assert_int_equal(delete_name(&f, "nothing", &del), 0);
+    uint64_t max = f.st->unsynced_max;
+    f.st->unsynced_max = 1;
+    assert_int_equal(begin(&f, &waiting, "waiting", 10), ZKV_PENDING);
+    f.st->unsynced_max = max;
+    for (unsigned i = 0; i < steps && more; i++) {
+        more = workers_inline_step(&f.workers);
+    }
+    store_stop(f.st, on_answer, &stopped);
+    fx_pump(&f);
+    assert_int_equal(stopped.n, 1);
+    assert_int_equal(stopped.status, 0);
+    assert_int_equal(open.done, 1);
+    assert_int_equal(open.status, ZERR_CANCELED);
+    assert_int_equal(job.done, 1);
+    assert_int_equal(job.status, ZERR_CANCELED);
+    assert_int_equal(complete.done, 1);
+    assert_int_equal(complete.status, 0);
+    assert_int_equal(queued.done, 1);
+    assert_int_equal(queued.status, 0);
+    assert_int_equal(waiting.ready, 1);
+    assert_int_equal(waiting.ready + waiting.done, waiting.status == 0 ? 2 : 1 + waiting.done);
+    assert_int_equal(del.n, 1);
+    assert_int_equal(del.status, 0);
+    assert_int_equal(f.st->unsynced, 0);
+    assert_int_equal(f.st->queued, 0);
+    assert_int_equal(f.st->promised, 0);
+    assert_null(f.st->puts);
+    assert_null(f.st->open_blocks);
+    store_destroy(f.st);
+    f.st = NULL;
+    assert_int_equal(vfs_mem_open_files(f.vfs), 0);
+    struct store_stats s;
+    assert_int_equal(fx_open(&f), 0);
+    store_get_stats(f.st, &s);
+    assert_int_equal(s.totals.objects, 2);
+    assert_int_equal(s.recovered + s.torn, 0);
+    fx_finish(&f);
+    return more;
+}
+
+static void a_stop_ends_uploads_in_any_state(void **state)
+{
+    (void)state;
+    unsigned n = 0;
+    while (stop_after(n)) {
+        n++;
+    }
+    assert_true(n > 3);
+}
+
+/* ---- what a commit leaves before it in the block ---- */
+
+static int see_frame(void *user, const struct scan_frame *f)
+{
+    unsigned *n = user;
+    assert_int_not_equal(f->verdict, SCAN_GARBAGE);
+    n[f->verdict == SCAN_VALID]++;
+    return 0;
+}
+
+static void a_frame_given_up_unwritten_is_no_hole_when_a_later_one_commits(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct upload first, a, b;
+    fx_init(&f, 16384);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(begin(&f, &first, "first", 10000), 0);
+    assert_int_equal(begin(&f, &a, "a", 8000), 0); /* in the next block */
+    assert_int_equal(begin(&f, &b, "b", 100), 0);
+    write_some(&f, &first, 10000);
+    put_commit(first.put, NULL);
+    while (first.done == 0) {
+        assert_true(workers_inline_step(&f.workers));
+    }
+    assert_int_equal(f.st->lane, LANE_SEAL);
+    put_abort(a.put);
+    write_some(&f, &b, 100);
+    put_commit(b.put, NULL);
+    while (b.done == 0) {
+        assert_true(workers_inline_step(&f.workers));
+    }
+    struct vfs *after = vfs_mem_crash(f.vfs, MEM_CRASH_SYNCED, 1);
+    struct vfs_file *file;
+    struct scan_result res;
+    unsigned n[2] = {0};
+    assert_int_equal(after->ops->open(after, "open0000000001", VFS_READ, &file), 0);
+    assert_int_equal(scan_block(file, 1, SCAN_BODIES, see_frame, n, &res), 0);
+    after->ops->close(file);
+    assert_int_equal(n[0], 1);
+    assert_int_equal(n[1], 1);
+    vfs_mem_destroy(after);
+    assert_int_equal(fx_stop(&f), 0);
+    fx_finish(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stalled_upload_goes_on_when_another_is_given_up),
+        cmocka_unit_test(a_disk_that_was_slow_once_is_believed_again),
+        cmocka_unit_test(a_call_back_may_begin_the_next_thing),
+        cmocka_unit_test(a_failed_round_answers_everybody_once),
+        cmocka_unit_test(a_stop_after_a_fatal_error_ends_once_and_answers_all),
+        cmocka_unit_test(a_stop_ends_uploads_in_any_state),
+        cmocka_unit_test(a_frame_given_up_unwritten_is_no_hole_when_a_later_one_commits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
