@@ -1,8 +1,8 @@
 /* Block files at run time: the one being filled, the ones draining, and a cache of sealed ones.
  *
- * A struct block is ref-counted and lives on the loop; only block_file() may be called from
- * workers. It stays usable until its last reader and writer are done, open or sealed: the
- * descriptor survives the rename. Sealed blocks that nobody holds stay in a bounded cache.
+ * A struct block is ref-counted and lives on the loop; only block_file() may be called from workers.
+ * It stays usable until its last reader and writer are done, open or sealed: the descriptor
+ * survives the rename. Sealed blocks that nobody holds stay in a bounded cache.
  *
  * States (loop):
  *
@@ -46,7 +46,7 @@ struct block {
     bool cutting;          /* a cut of the tail is under way: no reservations */
     bool committed;        /* holds a committed frame */
     bool holds_void;       /* begins with void numbers: stays open as long as the poisoned block
-                              whose frames have them, so that the next start sees both */
+                               whose frames have them, so that the next start sees both */
     bool dir_synced;       /* its directory entry is */
     uint64_t writeback;    /* the lane's: write-back was started up to here */
     uint64_t dirty;        /* bytes written by body jobs and not yet synced */

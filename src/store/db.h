@@ -107,9 +107,9 @@ void db_batch_reset(struct db_batch *); /* empty again, memory kept */
 
 /* Writes a whole new file `name` (which must not exist) of members, streamed: feed records, then
  * finish. Used by the rewrite at start, by rebuild, and for the first db of an empty directory.
- * Members of about 1 MiB compressed each; last_seq of all but the last is that of their last
- * record. finish: fsync of the file (not of the directory). Until finish succeeds the file is
- * worthless; abort unlinks it. */
+ * Members of about 1 MiB compressed each; last_seq of all but the last is that of their last record.
+ * finish: fsync of the file (not of the directory).
+ * Until finish succeeds the file is worthless; abort unlinks it. */
 struct db_writer;
 int db_writer_create(struct vfs *, const char *name, const struct db_state *,
                      struct db_writer **ret) ZKV_MUST_CHECK;

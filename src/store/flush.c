@@ -1,10 +1,9 @@
-/* The history on disk: its first file, flushes, and what happens when the file cannot be appended
- * to.
+/* The history on disk: its first file, flushes, and what happens when the file cannot be appended to.
  *
- * Flush order (I2): sync every block with a record of the batch (with -sync ack they are), append
- * the member at the last good length, fdatasync. A failed append is cut back and the batch kept. If
- * the cut or the sync fails the file is given up: its good part and the member go into the next id.
- * While the batch cannot be flushed writes are refused; the lane tries again each second.
+ * Flush order (I2): sync every block with a record of the batch (with -sync ack they are), append the
+ * member at the last good length, fdatasync. A failed append is cut back and the batch kept. If the
+ * cut or the sync fails the file is given up: its good part and the member go into the next id. While
+ * the batch cannot be flushed writes are refused; the lane tries again each second.
  *
  * All of it is the lane's; recovery calls db_flush_run() before there is a lane. */
 #include <stdio.h>
@@ -12,33 +11,43 @@
 
 #include "store/store_priv.h"
 
-int store_ensure_db(struct store *st)
+/* Under another name until it is whole: a power cut must not leave a directory that looks as if it had
+ * lost its history. */
+static int first_db(struct store *st)
 {
-    (void)pthread_mutex_lock(&st->db_mutex);
-    int rc = 0;
-    if (!st->db_exists) {
-        struct vfs *vfs = st->vfs;
-        char name[FILE_NAME_BYTES];
-        (void)snprintf(name, sizeof(name), DB_NAME_FMT, st->db_id);
-        struct db_state state = {.has_store_id = true, .generation = st->generation};
-        memcpy(state.store_id, st->store_id, STORE_ID_BYTES);
-        struct db_writer *w;
-        rc = db_writer_create(vfs, name, &state, &w);
-        if (rc == 0) {
-            rc = db_writer_finish(w, &state, &st->db_last, &st->db_end);
+    struct vfs *vfs = st->vfs;
+    char name[FILE_NAME_BYTES], tmp[FILE_NAME_BYTES];
+    (void)snprintf(name, sizeof(name), DB_NAME_FMT, st->db_id);
+    (void)snprintf(tmp, sizeof(tmp), "new-" DB_NAME_FMT, st->db_id);
+    struct db_state state = {.has_store_id = true, .generation = st->generation};
+    memcpy(state.store_id, st->store_id, STORE_ID_BYTES);
+    struct db_writer *w;
+    (void)vfs->ops->unlink(vfs, tmp);
+    int rc = db_writer_create(vfs, tmp, &state, &w);
+    if (rc == 0) {
+        rc = db_writer_finish(w, &state, &st->db_last, &st->db_end);
+    }
+    if (rc == 0) {
+        rc = vfs->ops->rename(vfs, tmp, name);
+        if (rc != 0) {
+            (void)vfs->ops->unlink(vfs, tmp);
         }
-        if (rc == 0) {
-            rc = vfs->ops->sync_dir(vfs);
-        }
-        if (rc == 0) {
-            rc = vfs->ops->open(vfs, name, VFS_WRITE, &st->db_file);
-        }
-        if (rc == 0) {
-            st->db_exists = true;
-        } else {
+    }
+    if (rc == 0) {
+        rc = vfs->ops->sync_dir(vfs);
+        rc = rc == 0 ? vfs->ops->open(vfs, name, VFS_WRITE, &st->db_file) : rc;
+        if (rc != 0) {
             (void)vfs->ops->unlink(vfs, name);
         }
     }
+    return rc;
+}
+
+int store_ensure_db(struct store *st)
+{
+    (void)pthread_mutex_lock(&st->db_mutex);
+    int rc = st->db_exists ? 0 : first_db(st);
+    st->db_exists = rc == 0;
     (void)pthread_mutex_unlock(&st->db_mutex);
     return rc;
 }

@@ -104,15 +104,16 @@
  *
  * ---- Order of writes ---------------------------------------------------------------------------
  *
- *   new directory  db0000000000 with no records, fsync, directory fsync; before the first block.
- *   new block      created O_EXCL as open<n>, header, directory fsync before its first commit
- * counts. upload         head (before any later frame of the block commits), body, sums. commit
- * round   records; fdatasync of each block that got one (and of each block whose bodies a copy
- * names); the directory if one of them is new; the index; then the answers. seal uncommitted frames
- * to VOID, cut behind the last frame, fdatasync, rename open<n> -> block<n>, directory fsync, chmod
- * 0400 where it can be, flush. failed sync    never tried again. The round's numbers are void:
- * flush with last_seq above them, and a VOID record naming them as the first frame of the next
- * block.
+ *   new directory  db0000000000 with no records (as new-db..., fsync, rename), directory fsync; before
+ *                  the first block.
+ *   new block      created O_EXCL as open<n>, header, directory fsync before its first commit counts.
+ *   upload         head (before any later frame of the block commits), body, sums.
+ *   commit round   records; fdatasync of each block that got one (and of each block whose bodies a
+ *                  copy names); the directory if one of them is new; the index; then the answers.
+ *   seal           uncommitted frames to VOID, cut behind the last frame, fdatasync,
+ *                  rename open<n> -> block<n>, directory fsync, chmod 0400 where it can be, flush.
+ *   failed sync    never tried again. The round's numbers are void: flush with last_seq above them,
+ *                  and a VOID record naming them as the first frame of the next block.
  *
  * A sequence number is session * 2^40 + counter. The session is one above the highest seen in db,
  * block headers and index, and stands in each block header before a number of it is used. */

@@ -1,5 +1,5 @@
-/* Frames by sequence number, on disk and not in memory: what recovery and rebuild sort by. A
- * private temporary SQLite database that vanishes with its owner. */
+/* Frames by sequence number, on disk and not in memory: what recovery and rebuild sort by. A private
+ * temporary SQLite database that vanishes with its owner. */
 #ifndef ZKV_STORE_INDEX_SEQ_H
 #define ZKV_STORE_INDEX_SEQ_H
 

@@ -1,8 +1,8 @@
 /* The commit lane: what happens next, and everything on it but the rounds themselves.
  *
  *   IDLE -> ROUND         commits wait, or too much is unsynced (round.c)
- *        -> GATHER        ... but on a slow disk first a moment is left for those just answered to
- * send again: else half of the clients wait while the other half is synced
+ *        -> GATHER        ... but on a slow disk first a moment is left for those just answered to send
+ *                         again: else half of the clients wait while the other half is synced
  *        -> INDEX_RETRY   a round is on disk and not in the index: before anything else, each tick
  *        -> VOID          a round failed: its numbers are declared void before its answers go out
  *        -> TIDY          rooms of uploads that were given up: cut off at the tail, VOID elsewhere
@@ -319,8 +319,8 @@ static void upkeep_finish(struct store *st)
 
 /* ---- the lane ---- */
 
-/* Only after a round whose sync took long, for a small part of that, and if fewer wait than then
- * were answered or waiting: a client alone is never kept waiting. */
+/* Only after a round whose sync took long, for a small part of that, and if fewer wait than then were
+ * answered or waiting: a client alone is never kept waiting. */
 static bool wants_gather(const struct store *st)
 {
     return st->round_was_last && st->commits != NULL && st->last_sync_ns >= GATHER_SYNC_NS &&

@@ -21,7 +21,8 @@
 #include "store/store_priv.h"
 
 #define WHOLE_MAX                                                                                  \
-    (128u << 10) /* a frame so long is read in one go, on the loop if it is cached:                \
+    (128u                                                                                          \
+     << 10) /* a frame so long is read in one go, on the loop if it is cached:                \
                 half the CPU time of going through a worker */
 #define SUMS_WINDOW (WINDOW_PIECES * SUM_BYTES)
 #define WINDOW_PIECES 4096u

@@ -1,5 +1,4 @@
-/* What the history and the frames say, and how it becomes protobuf (proto/zipkv.proto,
- * frame.proto).
+/* What the history and the frames say, and how it becomes protobuf (proto/zipkv.proto, frame.proto).
  *
  * This is the only place besides db.c that includes nanopb. Everything decoded from disk is
  * hostile: lengths are checked against the input before anything is allocated, at most
@@ -62,10 +61,10 @@ struct record {
 /* ---- the history's form: one HistoryRecord message, without tag and length ----
  *
  * A record whose place or size does not fit the original's sint32 (size >= 2 GiB, or offset) gets
- * Location {backend_file 2147483647, size 1} and its true place in our fields (format.h). So does
- * one that ends beyond 2 GiB, since the original adds the two up. ZERR_TOO_LARGE: attributes or
- * bytes above the limits; ZERR_INVALID: framed, and the body is in the frame's block without a
- * frame of its own, which the format has no words for. */
+ * Location {backend_file 2147483647, size 1} and its true place in our fields (format.h). So does one
+ * that ends beyond 2 GiB, since the original adds the two up.
+ * ZERR_TOO_LARGE: attributes or bytes above the limits; ZERR_INVALID: framed, and the body is in the
+ * frame's block without a frame of its own, which the format has no words for. */
 int record_encode_history(const struct record *, struct buf *out) ZKV_MUST_CHECK;
 /* ZERR_CORRUPT: not such a message (neither put nor delete, put without Location, negative
  * number, wrong type); ZERR_UNSUPPORTED: says something this version must not ignore. */

@@ -4,17 +4,18 @@
  *                     published, hands out sequence numbers, reserves room for deletes and copies.
  *                     A commit that depends on an earlier one of the same round (same key, and it
  *                     is a delete or has a condition) waits for the next round.
- *   run     (worker)  writes heads, records and what is left of the bodies, neighbours in one
- * write; syncs each block that got one, and the directory if one of them is new; one short index
- * transaction; the batch. finish  (loop)    publishes and answers, in number order.
+ *   run     (worker)  writes heads, records and what is left of the bodies, neighbours in one write;
+ *                     syncs each block that got one, and the directory if one of them is new; one
+ *                     short index transaction; the batch.
+ *   finish  (loop)    publishes and answers, in number order.
  *
  * What breaks half-way:
- *   one upload's MD5 is wrong      its frame is written VOID, its number stays unused; the others
- * go on no space for a write           the whole round fails with NO_SPACE; its frames become VOID
- *   a write or a sync fails        the whole round fails with IO; the block is poisoned; its
- * numbers are declared void (lane.c) before anybody is answered the index cannot be written    the
- * frames are on disk: nobody is answered, the lane tries again the process dies recovery finds the
- * frames whose records and bodies check
+ *   one upload's MD5 is wrong      its frame is written VOID, its number stays unused; the others go on
+ *   no space for a write           the whole round fails with NO_SPACE; its frames become VOID
+ *   a write or a sync fails        the whole round fails with IO; the block is poisoned; its numbers
+ *                                  are declared void (lane.c) before anybody is answered
+ *   the index cannot be written    the frames are on disk: nobody is answered, the lane tries again
+ *   the process dies               recovery finds the frames whose records and bodies check
  *
  * With -sync block the syncs are left out. */
 #include <assert.h>
@@ -155,8 +156,8 @@ static int add_head(struct round *r, struct block *b, struct commit *c)
     return 0;
 }
 
-/* Heads of frames that lie before one that commits now, given up or not: a scan must be able to
- * step over them. */
+/* Heads of frames that lie before one that commits now, given up or not: a scan must be able to step
+ * over them. */
 static int collect_heads(struct round *r)
 {
     int rc = 0;

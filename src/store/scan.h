@@ -1,7 +1,7 @@
 /* Walks the frames of one block file: recovery, zipkvverify and rebuild all see blocks through it.
  *
- * The scan believes nothing: a head counts only with its CRC, its salt, its block number and its
- * own offset; a record only with its CRC; no length is trusted beyond the file, and no record above
+ * The scan believes nothing: a head counts only with its CRC, its salt, its block number and its own
+ * offset; a record only with its CRC; no length is trusted beyond the file, and no record above
  * RECORD_MAX_BYTES. Where no head is found it steps FRAME_ALIGN bytes on, so what lies behind
  * damage is found (I5, DESIGN: torn tail is not bit rot). Memory: one record and one piece. */
 #ifndef ZKV_STORE_SCAN_H
@@ -45,8 +45,8 @@ struct scan_result {
                             the first frame, whose place is fixed (BLOCK_HEADER_BYTES) */
 };
 
-/* The block's header, mended from the first frame's head if it is damaged. ZERR_NOT_FOUND: a block
- * of the original (or not one of ours); ZERR_CORRUPT, ZERR_UNSUPPORTED as block_header_decode(). */
+/* The block's header, mended from the first frame's head if it is damaged. ZERR_NOT_FOUND: a block of
+ * the original (or not one of ours); ZERR_CORRUPT, ZERR_UNSUPPORTED as block_header_decode(). */
 int scan_header(struct vfs_file *, uint32_t block, struct block_header *ret,
                 bool *ret_damaged) ZKV_MUST_CHECK;
 

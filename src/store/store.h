@@ -38,7 +38,7 @@ struct store_config {
     uint64_t block_size;     /* 0: BLOCK_SIZE_DEFAULT; at least BLOCK_SIZE_MIN */
     enum store_sync sync;
     uint64_t reserve; /* bytes of free space that writes leave; UINT64_MAX: the default,
-                         the smaller of 64 MiB and 2 % of the file system */
+                                the smaller of 64 MiB and 2 % of the file system */
     void *user;       /* of the call-backs below, each of which may be NULL */
     /* Something the person at the terminal should know, once each time it happens. */
     void (*note)(void *user, enum log_level, const char *text);

@@ -299,8 +299,8 @@ void lane_unqueue(struct store *, struct commit *);
 int flush_begin(struct store *) ZKV_MUST_CHECK;  /* loop: what the member says beside its records */
 int db_flush_run(struct store *) ZKV_MUST_CHECK; /* worker; also recovery */
 void flush_finish(struct store *);               /* loop: st->lane_status */
-/* At start: a new file with the next id in large members, if small ones waste a quarter of this one
- * and at least DB_WASTE_MIN. The old one is removed when the new one is on disk. Blocks. */
+/* At start: a new file with the next id in large members, if small ones waste a quarter of this one and
+ * at least DB_WASTE_MIN. The old one is removed when the new one is on disk. Blocks. */
 int db_rewrite(struct store *) ZKV_MUST_CHECK;
 void index_fill_mark(const struct store *, struct index_mark *ret);
 int store_ensure_db(struct store *)

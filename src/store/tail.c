@@ -130,7 +130,7 @@ static int see_frame(void *user, const struct scan_frame *f)
 static int collect_block(struct vfs *vfs, struct tail *t, const struct dir_block *file,
                          struct zerr_info *info)
 {
-    struct vfs_file *f, *direct = NULL;
+    struct vfs_file *f = NULL, *direct = NULL;
     struct tail_block *b = &t->blocks[t->n_blocks];
     *b = (struct tail_block){.file = file, .keep_end = BLOCK_HEADER_BYTES};
     int rc = dir_open_block(vfs, file, false, &f);
@@ -140,9 +140,15 @@ static int collect_block(struct vfs *vfs, struct tail *t, const struct dir_block
             char name[FILE_NAME_BYTES];
             block_name(name, file->number, !file->open);
             rc = vfs->ops->open(vfs, name, VFS_READ | VFS_DIRECT, &direct);
+            rc = rc == ZERR_UNSUPPORTED
+                     ? 0
+                     : rc; /* a file system that has no other way than the cache */
         }
     }
     if (rc != 0) {
+        if (f != NULL) {
+            vfs->ops->close(f);
+        }
         return zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be read", file->number);
     }
     struct scan_result res = {0};
@@ -455,6 +461,9 @@ static int seal_block(struct vfs *vfs, struct tail *t, const struct tail_block *
         rc = vfs->ops->rename(vfs, from, to);
     }
     if (rc == 0) {
+        rc = vfs->ops->sync_dir(vfs);
+    }
+    if (rc == 0) { /* not before: an open file that cannot be written would stop the next start */
         (void)vfs->ops->make_read_only(f);
     }
     vfs->ops->close(f);

@@ -1,7 +1,7 @@
 /* What only the unsealed blocks hold: the records after the db's last_seq, and what crashes left.
  *
- * Used by recovery (which settles the blocks on disk first and repairs them afterwards) and,
- * reading only, by zipkvhistory and the other tools.
+ * Used by recovery (which settles the blocks on disk first and repairs them afterwards) and, reading
+ * only, by zipkvhistory and the other tools.
  *
  * Which frames count (DESIGN: a valid record does not prove that the body reached the disk):
  *   valid                                    counts, unless its number was declared void
@@ -9,9 +9,10 @@
  *   body bad, above every durable_seq        a torn write: dropped
  *   a copy whose body is such a dropped one  dropped
  *   record zero                              never committed: cut off at the end, elsewhere VOID
- *   record unreadable, or no head            the frames of one round are written in any order: if
- * all frames behind are of the round that died, and nobody (the index) knows of a body there, torn:
- * likewise. Else damage, name unknown: left where it is */
+ *   record unreadable, or no head            the frames of one round are written in any order: if all
+ *                                            frames behind are of the round that died, and nobody
+ *                                            (the index) knows of a body there, torn: likewise.
+ *                                            Else damage, name unknown: left where it is */
 #ifndef ZKV_STORE_TAIL_H
 #define ZKV_STORE_TAIL_H
 

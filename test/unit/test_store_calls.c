@@ -528,6 +528,34 @@ static void a_frame_given_up_unwritten_is_no_hole_when_a_later_one_commits(void 
     fx_finish(&f);
 }
 
+static void a_cut_that_fails_is_tried_again_and_hurts_nobody(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct upload a;
+    struct buf out = {0};
+    fx_init(&f, 1 << 20);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "base", body_of(10), 0), 0);
+    assert_int_equal(begin(&f, &a, "a", 300000), 0);
+    write_some(&f, &a, 200000);
+    fx_pump(&f);
+    vfs_mem_fail(f.vfs, MEM_TRUNCATE, 1, ZERR_NO_SPACE, MEM_ONCE);
+    put_abort(a.put);
+    fx_pump(&f);
+    assert_int_equal(vfs_mem_failed(f.vfs), 1);
+    assert_int_equal(fx_put(&f, "b", body_of(1000), 0), 0); /* not where the cut would have been */
+    assert_true(store_wants_tick(f.st));
+    store_tick(f.st);
+    fx_pump(&f);
+    fx_kill(&f);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_get(&f, "b", &out), 0);
+    assert_true(slice_eq(buf_slice(&out), body_of(1000)));
+    buf_finish(&out);
+    fx_finish(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -540,6 +568,7 @@ int main(void)
         cmocka_unit_test(a_round_waits_for_an_index_that_comes_back),
         cmocka_unit_test(an_index_that_stays_broken_ends_the_session_and_loses_nothing),
         cmocka_unit_test(look_ups_see_what_the_lane_has_committed),
+        cmocka_unit_test(a_cut_that_fails_is_tried_again_and_hurts_nobody),
         cmocka_unit_test(a_frame_given_up_unwritten_is_no_hole_when_a_later_one_commits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

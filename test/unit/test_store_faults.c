@@ -1,7 +1,6 @@
 /* The store when the disk fails: each class of calls, each error, at each call, once and from then
  * on, under a workload of everything at once. Nothing crashes, nothing is acknowledged that is not
- * there afterwards, nothing that failed is seen, no counter drifts, and the directory opens again.
- */
+ * there afterwards, nothing that failed is seen, no counter drifts, and the directory opens again. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -213,8 +212,8 @@ static void setup(struct world *w, enum store_sync sync)
     }
 }
 
-/* Everything at once: uploads side by side, in blocks of their own, given up, overwriting; a copy,
- * a delete of several, and a second wave behind what the first one broke. */
+/* Everything at once: uploads side by side, in blocks of their own, given up, overwriting; a copy, a
+ * delete of several, and a second wave behind what the first one broke. */
 static void work(struct world *w)
 {
     struct op a, b, c, d, e;
@@ -490,6 +489,77 @@ static void the_same_holds_with_sync_block(void **state)
     sweep("change", STORE_SYNC_BLOCK, MEM_CHANGES, ZERR_NO_SPACE, MEM_FROM_THEN_ON);
 }
 
+/* A start is cut off at each of its changes, with the index or without, and what a power cut leaves is
+ * started again. */
+static void a_recovery_cut_off_anywhere_ends_the_same(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n < 500; n++) {
+        bool untouched = false;
+        for (int with_index = 0; with_index < 2; with_index++) {
+            struct world w;
+            setup(&w, STORE_SYNC_ACK);
+            w.what = "recovery";
+            w.n = n;
+            vfs_mem_fail(w.f.vfs, MEM_SYNC, 9, ZERR_IO, MEM_ONCE); /* a poisoned block too */
+            work(&w);
+            vfs_mem_fail(w.f.vfs, 0, 0, 0, MEM_ONCE);
+            fx_power_cut(&w.f, n % 2 == 0 ? MEM_CRASH_RANDOM : MEM_CRASH_EVERYTHING, n);
+            vfs_mem_fail(w.f.vfs, MEM_CHANGES, n, ZERR_IO, MEM_FROM_THEN_ON);
+            if (with_index == 0) {
+                fx_drop_index(&w.f);
+            }
+            int rc = fx_open(&w.f);
+            untouched = vfs_mem_failed(w.f.vfs) == 0;
+            if (rc == 0 && untouched) {
+                expect_keys(&w, true);
+            } else if (rc != 0 && vfs_mem_open_files(w.f.vfs) != 0) {
+                report(&w, "a start that failed left files open", 0, rc);
+            }
+            vfs_mem_fail(w.f.vfs, 0, 0, 0, MEM_ONCE);
+            fx_power_cut(&w.f, MEM_CRASH_RANDOM, n * 7 + 1);
+            expect_clean_start(&w, false);
+            fx_finish(&w.f);
+        }
+        if (untouched) {
+            assert_true(n > 8);
+            return;
+        }
+    }
+    fail();
+}
+
+static void a_new_directory_cut_off_anywhere_opens(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n < 100; n++) {
+        bool untouched = false;
+        for (int mode = 0; mode < 9; mode++) {
+            struct world w = {.next_version = 1, .what = "new directory", .n = n};
+            fx_init(&w.f, 16384);
+            for (unsigned i = 0; i < N_KEYS; i++) {
+                w.keys[i].allowed = 1u << ABSENT;
+            }
+            assert_int_equal(fx_open(&w.f), 0);
+            vfs_mem_fail(w.f.vfs, MEM_CHANGES, n, ZERR_IO, MEM_FROM_THEN_ON);
+            put_one(&w, 0);
+            untouched = vfs_mem_failed(w.f.vfs) == 0;
+            vfs_mem_fail(w.f.vfs, 0, 0, 0, MEM_ONCE);
+            fx_power_cut(&w.f,
+                         mode == 0   ? MEM_CRASH_SYNCED
+                         : mode == 1 ? MEM_CRASH_EVERYTHING
+                                     : MEM_CRASH_RANDOM,
+                         n * 10 + (uint64_t)mode);
+            expect_clean_start(&w, false);
+            fx_finish(&w.f);
+        }
+        if (untouched) {
+            return;
+        }
+    }
+    fail();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -497,6 +567,8 @@ int main(void)
         cmocka_unit_test(a_full_disk_at_any_call_loses_nothing),
         cmocka_unit_test(no_descriptors_at_any_call_loses_nothing),
         cmocka_unit_test(the_same_holds_with_sync_block),
+        cmocka_unit_test(a_recovery_cut_off_anywhere_ends_the_same),
+        cmocka_unit_test(a_new_directory_cut_off_anywhere_opens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
