@@ -185,7 +185,10 @@ static int tidy_run(struct store *st)
         }
     }
     /* A later durable_seq must not make recovery take a number that failed for acknowledged. */
-    return rc == 0 && recorded ? file->vfs->ops->datasync(file) : rc;
+    if (rc == 0 && recorded && file->vfs->ops->datasync(file) != 0) {
+        rc = ZERR_IO; /* whatever it was, it is not tried again */
+    }
+    return rc;
 }
 
 static void tidy_finish(struct store *st)

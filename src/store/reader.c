@@ -360,7 +360,8 @@ static void open_run(struct job *job)
         rc = compute_md5(r);
         r->computed_md5 = rc == 0;
     }
-    r->status = rc;
+    /* The name is there; that its block is not (I7) is no reason to say otherwise. */
+    r->status = rc == ZERR_NOT_FOUND ? ZERR_IO : rc;
 }
 
 static void reader_free(struct reader *r)

@@ -306,7 +306,8 @@ void store_tick(struct store *st)
     st->tidy_failed = false;
     if (st->index_down) {
         uint64_t down = st->vfs->ops->mono_ns(st->vfs) - st->index_down_since_ns;
-        if (down > (uint64_t)INDEX_RETRY_MS * 1000000) {
+        bool may_mend = st->round.index_status == ZERR_NO_SPACE && !st->stopping;
+        if (down > (uint64_t)INDEX_RETRY_MS * 1000000 && !may_mend) {
             store_fail(st, "the look-up index %s cannot be written", st->index_path);
         }
         st->index_retry = true;

@@ -556,6 +556,25 @@ static void a_cut_that_fails_is_tried_again_and_hurts_nobody(void **state)
     fx_finish(&f);
 }
 
+static void an_object_whose_block_is_elsewhere_is_an_error_and_not_absent(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct buf out = {0};
+    fx_init(&f, 0);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "a", body_of(1000), 0), 0);
+    assert_int_equal(fx_stop(&f), 0);
+    assert_int_equal(f.vfs->ops->rename(f.vfs, "block0000000000", "elsewhere"), 0);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_get(&f, "a", &out), ZERR_IO);
+    assert_int_equal(f.vfs->ops->rename(f.vfs, "elsewhere", "block0000000000"), 0);
+    assert_int_equal(fx_get(&f, "a", &out), 0);
+    assert_true(slice_eq(buf_slice(&out), body_of(1000)));
+    buf_finish(&out);
+    fx_finish(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -569,6 +588,7 @@ int main(void)
         cmocka_unit_test(an_index_that_stays_broken_ends_the_session_and_loses_nothing),
         cmocka_unit_test(look_ups_see_what_the_lane_has_committed),
         cmocka_unit_test(a_cut_that_fails_is_tried_again_and_hurts_nobody),
+        cmocka_unit_test(an_object_whose_block_is_elsewhere_is_an_error_and_not_absent),
         cmocka_unit_test(a_frame_given_up_unwritten_is_no_hole_when_a_later_one_commits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
