@@ -575,6 +575,50 @@ static void an_object_whose_block_is_elsewhere_is_an_error_and_not_absent(void *
     fx_finish(&f);
 }
 
+struct next_upload { /* committed as soon as the one before it has failed */
+    struct upload *next;
+    int status;
+};
+
+static void done_next(void *user, int status, const struct object *obj)
+{
+    struct next_upload *n = user;
+    (void)obj;
+    n->status = status;
+    put_commit(n->next->put, NULL);
+}
+
+static void a_block_that_cannot_be_made_fails_nobody_else(void **state)
+{
+    (void)state;
+    static const struct put_ops ops = {on_ready, on_writable, done_next};
+    static const int errors[] = {ZERR_IO, ZERR_NO_SPACE, ZERR_LIMIT};
+    for (int i = 0; i < 3; i++) {
+        struct fixture f;
+        struct upload b;
+        struct next_upload n = {.next = &b};
+        struct put_spec spec = {.key = SLICE_LIT("large"), .size = 300000};
+        struct upload a = {0};
+        fx_init(&f, 16384);
+        assert_int_equal(fx_open(&f), 0);
+        assert_int_equal(fx_put(&f, "base", body_of(10), 0), 0);
+        f.st->unsynced_max = 200000;
+        assert_int_equal(begin(&f, &b, "b", 0), 0);
+        assert_int_equal(put_begin(f.st, &spec, &ops, &n, &a.put), 0); /* a block of its own */
+        vfs_mem_fail(f.vfs, MEM_CREATE, 1, errors[i], MEM_ONCE);
+        write_some(&f, &a, 150000);
+        fx_pump(&f);
+        assert_int_equal(n.status, errors[i]);
+        assert_int_equal(b.done, 1);
+        assert_int_equal(b.status, 0);
+        assert_ptr_equal(f.st->open_blocks, f.st->current);
+        assert_null(f.st->current->next);
+        assert_int_equal(f.st->unsynced, 0);
+        assert_int_equal(fx_stop(&f), 0);
+        fx_finish(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -589,6 +633,7 @@ int main(void)
         cmocka_unit_test(look_ups_see_what_the_lane_has_committed),
         cmocka_unit_test(a_cut_that_fails_is_tried_again_and_hurts_nobody),
         cmocka_unit_test(an_object_whose_block_is_elsewhere_is_an_error_and_not_absent),
+        cmocka_unit_test(a_block_that_cannot_be_made_fails_nobody_else),
         cmocka_unit_test(a_frame_given_up_unwritten_is_no_hole_when_a_later_one_commits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
