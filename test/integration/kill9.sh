@@ -2,7 +2,7 @@
 # Exercises: what was acknowledged stays. 2,000 PUTs and then kill -9, in a new directory with the
 # default block size: all there. A session of 100 DELETEs alone and then Ctrl+C: all gone. LIST
 # while eight writers PUT: every page in order, nothing missing that was acknowledged before. And
-# kill -9 under a load of PUTs and DELETEs, twenty times over.
+# kill -9 under a load of PUTs and DELETEs, as often as the argument says (20).
 . "$(dirname "$0")/lib.sh"
 export PYTHONPATH=$ROOT/test/support
 
@@ -39,7 +39,8 @@ echo "ok - LIST while eight writers PUT"
 
 new_store cycles
 : >"$WORK/acked"
-for cycle in $(seq 20); do
+cycles=${1:-20}
+for cycle in $(seq "$cycles"); do
     start_server "$STORE" -bs 100000
     load check "$SERVER_ADDR" "$WORK/acked"
     python3 "$ROOT/test/support/load.py" mixed "$SERVER_ADDR" "$cycle" >>"$WORK/acked" &
@@ -55,4 +56,4 @@ stop_server INT
     cat "$WORK/verify" >&2
     fail "zipkvverify"
 }
-echo "ok - kill -9 under load, twenty times: $(wc -l <"$WORK/acked") answers, none of them wrong"
+echo "ok - kill -9 under load, $cycles times: $(wc -l <"$WORK/acked") answers, none of them wrong"
