@@ -11,7 +11,7 @@ llhttp_sources=$top/third_party/llhttp/debian/usr/share/llhttp/llhttp.c
 # To build and run the unit tests.
 unit_packages="libcmocka-dev python3"
 # For the rest of the tests.
-test_packages="git clang clang-format libclang-rt-dev curl openssl rsync rclone"
+test_packages="git clang clang-format libclang-rt-dev curl openssl rsync rclone iproute2 strace systemd"
 
 die()
 {

@@ -7,7 +7,12 @@
  *   DRAINING   the listener is closed; running requests finish, DRAIN_MS at most; a second signal
  *              cuts them (begin_stop, handle_drained)
  *   FLUSHING   no connection is left; store_stop() writes what is to be written (handle_stopped)
- *   STOPPED    all handles are being closed; the loop ends by itself
+ *   STOPPED    all handles are being closed; the loop ends by itself, and signals are ignored
+ *
+ * From STARTING a signal ends the process as it always does. A third signal to stop ends it from
+ * DRAINING or FLUSHING without waiting for the disk (end_at_once): the next start recovers. It is
+ * not the second that does this, for a closing terminal sends SIGHUP twice: by the kernel and by
+ * the shell.
  *
  * The store may call fatal() from anywhere, so it only leaves a note (stop_wanted), which the next
  * turn of the loop acts on (on_prepare). The same place starts the tick timer when the store or the
@@ -52,6 +57,7 @@ struct server {
     int exit_code;
     bool stop_wanted;
     bool told_child;      /* a signal to stop was passed on to CMD */
+    bool hurried;         /* a signal came after the stop had begun */
     struct rlimit nofile; /* as we were started */
     unsigned max_peers;
     struct sockaddr_storage addr;
@@ -110,6 +116,11 @@ static void handle_stopped(void *user, int status)
         s->exit_code = SERVER_EXIT_FAILED;
     }
     close_handles(s);
+    /* libuv gives signals their default action back; but what has stopped in order is not to die of
+     * a late one. */
+    for (int i = 0; i < N_SIGNALS; i++) {
+        (void)signal(stop_signals[i], SIG_IGN);
+    }
 }
 
 static void handle_drained(void *user)
@@ -129,6 +140,14 @@ static void begin_stop(struct server *s)
     peers_drain(s->peers, DRAIN_MS, handle_drained, s);
 }
 
+/* Leaves the directory as a crash would. */
+static void end_at_once(struct server *s)
+{
+    status_say(&s->status, NULL);
+    log_error("ended at once, before everything was written; the next start recovers");
+    _exit(SERVER_EXIT_FAILED);
+}
+
 static void on_signal(uv_signal_t *handle, int signo)
 {
     struct server *s = handle->data;
@@ -144,7 +163,13 @@ static void on_signal(uv_signal_t *handle, int signo)
     }
     if (s->state == SERVING) {
         begin_stop(s);
-    } else if (s->state == DRAINING) {
+        return;
+    }
+    if (s->hurried) {
+        end_at_once(s);
+    }
+    s->hurried = true;
+    if (s->state == DRAINING) {
         log_info("cutting %u connection(s)", peers_count(s->peers));
         peers_cut(s->peers);
     }
