@@ -150,7 +150,13 @@ static int posix_open(struct vfs *v, const char *name, unsigned flags, struct vf
         }
         return errno == EISDIR || errno == ENXIO ? refuse(errno, ZERR_INVALID) : fail(errno);
     }
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    if (fstat(fd, &st) != 0) {
+        int err = fail(errno);
+
+        (void)close(fd);
+        return err;
+    }
+    if (!S_ISREG(st.st_mode)) {
         (void)close(fd);
         return refuse(EINVAL, ZERR_INVALID);
     }
@@ -188,10 +194,12 @@ static int read_all(int fd, uint8_t *p, size_t n, uint64_t off, size_t *ret_n)
     return 0;
 }
 
-/* O_DIRECT wants aligned memory, offsets and sizes: through a buffer of our own. */
+/* O_DIRECT wants aligned memory, offsets and sizes: through a buffer of our own. A read that ends
+ * between two aligned places may have been cut short, or the file ends there: it does if the next one
+ * comes no further. */
 static int read_direct(int fd, uint8_t *p, size_t n, uint64_t off, size_t *ret_n)
 {
-    uint64_t pos = off / DIRECT_ALIGN * DIRECT_ALIGN;
+    uint64_t pos = off / DIRECT_ALIGN * DIRECT_ALIGN, end = pos;
     size_t got = 0, part, skip;
     void *bounce = NULL;
     int err = 0;
@@ -215,10 +223,11 @@ static int read_direct(int fd, uint8_t *p, size_t n, uint64_t off, size_t *ret_n
             memcpy(p + got, (uint8_t *)bounce + skip, part);
             got += part;
         }
-        if (r == 0 || (size_t)r % DIRECT_ALIGN != 0) {
+        if (pos + (uint64_t)r <= end) {
             break; /* the end of the file */
         }
-        pos += (uint64_t)r;
+        end = pos + (uint64_t)r;
+        pos = end / DIRECT_ALIGN * DIRECT_ALIGN;
     }
     *ret_n = got;
 out:
