@@ -17,6 +17,8 @@ struct fixture {
     char notes[8192]; /* what note() and fatal() said, line by line */
     bool fatal;
     struct zerr_info info; /* of the last fx_open() */
+    /* Moves the vfs's clocks: vfs_mem_advance, unless the test brought another vfs. */
+    void (*advance)(struct vfs *, uint64_t ms);
 };
 
 void fx_init(struct fixture *, uint64_t block_size); /* an empty directory, not opened */
