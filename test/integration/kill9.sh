@@ -2,7 +2,7 @@
 # Exercises: what was acknowledged stays. 2,000 PUTs and then kill -9, in a new directory with the
 # default block size: all there. A session of 100 DELETEs alone and then Ctrl+C: all gone. LIST
 # while eight writers PUT: every page in order, nothing missing that was acknowledged before. And
-# kill -9 under a load of PUTs and DELETEs, as often as the argument says (20).
+# kill -9 under mixed load, as often as the first argument says (300), with the seed of the second.
 . "$(dirname "$0")/lib.sh"
 export PYTHONPATH=$ROOT/test/support
 
@@ -37,23 +37,6 @@ stop_server TERM
 expect_eq "exit code after SIGTERM" "$STATUS" 0
 echo "ok - LIST while eight writers PUT"
 
-new_store cycles
-: >"$WORK/acked"
-cycles=${1:-20}
-for cycle in $(seq "$cycles"); do
-    start_server "$STORE" -bs 100000
-    load check "$SERVER_ADDR" "$WORK/acked"
-    python3 "$ROOT/test/support/load.py" mixed "$SERVER_ADDR" "$cycle" >>"$WORK/acked" &
-    loading=$!
-    sleep "0.$((RANDOM % 5 + 2))$((RANDOM % 10))"
-    kill_server
-    wait "$loading" || fail "load.py mixed"
-done
-start_server "$STORE" -bs 100000
-load check "$SERVER_ADDR" "$WORK/acked"
-stop_server INT
-"$ZKV_BIN/tools/zipkvverify" -dir "$STORE" >"$WORK/verify" 2>&1 || {
-    cat "$WORK/verify" >&2
-    fail "zipkvverify"
-}
-echo "ok - kill -9 under load, $cycles times: $(wc -l <"$WORK/acked") answers, none of them wrong"
+mkdir "$WORK/cycles"
+python3 "$ROOT/test/support/kill9.py" "$SERVER" "$WORK/cycles" "${1:-300}" ${2:+"$2"} || fail "kill9.py"
+ok "kill -9 under mixed load, during start, roll-over and stop"
