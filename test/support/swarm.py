@@ -110,10 +110,15 @@ class Wire:
 
 
 class Swarm:
-    def __init__(self, address, history, load, n_clients, seed):
+    """strict: what was answered with 5xx must not have happened, unless forgive() takes it back.
+    n_requests: of each client."""
+
+    def __init__(self, address, history, load, n_clients, seed, strict=False, n_requests=1 << 60):
         self.address, self.history, self.load = address, history, load
+        self.strict, self.n_requests = strict, n_requests
         self.stopping = False
         self.unhappy = collections.Counter()  # answers 5xx
+        self.refused = []  # if strict: their operations, with the values they would have written
         self.cut = 0  # uploads cut by the client
         self.clients = [Client(self, i, "%s.%d" % (seed, i)) for i in range(n_clients)]
 
@@ -123,6 +128,15 @@ class Swarm:
 
     def stop(self):
         self.stopping = True
+
+    def forgive(self):
+        """What was answered with 5xx may have happened all the same."""
+        for op, value in self.refused:
+            ops = self.history.ops.setdefault(op.key, [])
+            ops.append(op)
+            ops.sort(key=lambda o: o.start)
+            if value is not None:
+                self.history.values[op.value] = value
 
     def check_groups(self, found):
         """A multi-delete without an answer: all of its keys or none."""
@@ -147,7 +161,7 @@ class Client:
 
     async def run(self):
         try:
-            while not self.swarm.stopping:
+            while not self.swarm.stopping and self.n_ops < self.swarm.n_requests:
                 self.n_ops += 1
                 await self.dice.choices(self.actions, self.weights)[0]()
         except GONE:
@@ -182,6 +196,9 @@ class Client:
         if reply.status >= 500:
             self.swarm.unhappy[reply.status] += 1
             self.etags.pop(op.key, None)
+            if self.swarm.strict:
+                self.history.drop(op)
+                self.swarm.refused.append((op, self.history.values.pop(op.value, None)))
             return False
         kind = otherwise.get("s%d" % reply.status)
         if kind is None:
@@ -328,6 +345,11 @@ class Client:
             for op in ops:
                 self.history.drop(op)
             raise
+        if reply.status >= 500:
+            self.swarm.unhappy[reply.status] += 1
+            for op in ops:
+                self.history.drop(op)
+            return
         listed = parse_list(reply)
         for op in ops:
             self.history.end(op, h.SEEN, None, listed.pop(op.key, (None, 0))[0])
@@ -366,29 +388,38 @@ def parse_list(reply):
     root = ET.fromstring(reply.body)
     if reply.status != 200 or root.findtext(NS + "IsTruncated") != "false":
         raise h.Wrong("LIST: status %d %s" % (reply.status, reply.body[:200]))
-    return {e.findtext(NS + "Key"): (e.findtext(NS + "ETag").strip('"'),
+    return {e.findtext(NS + "Key"): (e.findtext(NS + "ETag", "").strip('"'),
                                      int(e.findtext(NS + "Size")))
             for e in root.iterfind(NS + "Contents")}
 
 
-async def survey(address, history, wanted):
+async def survey(address, history, wanted, unread=None):
     """All is quiet: what is there (key -> number). The keys of `wanted` are read, of the others
-    LIST must say what is known. LIST and GET must agree."""
+    LIST must say what is known. LIST and GET must agree. unread: a set that takes the keys that
+    were answered with 5xx; without it none may be."""
     wire = Wire(address)
-    listed = parse_list(await wire.request("GET", ["/bucket/"]))
+    reply = await wire.request("GET", ["/bucket/"])
+    listed = parse_list(reply) if unread is None or reply.status < 500 else None
     found = {}
-    for key in sorted(set(listed) | set(history.ops) | set(history.state)):
+    for key in sorted(set(listed or ()) | set(history.ops) | set(history.state)):
         number = history.state.get(key)
         if key in wanted or key in history.ops or number is None:
             reply = await wire.request("GET", key)
+            if unread is not None and reply.status >= 500:
+                unread.add(key)
+                continue
             number = object_number(history, "GET", key, reply)
-            if (number is not None) != (key in listed):
-                raise h.Wrong("%r: LIST and GET disagree" % key)
-            if number is not None and listed[key] != (history.values[number].etag, len(reply.body)):
-                raise h.Wrong("%r: LIST says %s, GET %s" % (key, listed[key], reply.headers))
+            if listed is not None:
+                compare_listed(history, key, number, len(reply.body), listed.get(key))
         elif key not in listed or listed[key][0] != history.values[number].etag:
             raise h.Wrong("%r: number %s, and LIST says %s" % (key, number, listed.get(key)))
         if number is not None:
             found[key] = number
     wire.cut()
     return found
+
+
+def compare_listed(history, key, number, size, listed):
+    wanted = None if number is None else (history.values[number].etag, size)
+    if listed != wanted:
+        raise h.Wrong("%r: LIST says %s, GET %s" % (key, listed, wanted))

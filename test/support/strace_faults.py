@@ -1,0 +1,283 @@
+#!/usr/bin/env python3
+"""System calls of the real program that fail: strace makes the n-th one of a kind return an error, or
+kills the process there.
+
+  strace_faults.py SERVER WORK short|long [SEED]
+
+A run: the server is started on a store that a kill -9 left, or is attached to when it listens; four
+clients make some requests each (swarm.py); it is stopped, if it has not ended by itself. Then:
+  - every answer was true: an order of the requests explains all of them (history.py), and what was
+    answered with 5xx has not happened, neither while it went on serving nor after a new start;
+    unless it said that it could not make that sure (NOT_SURE), and ended with an error
+  - it served on, or ended in order: with exit code 1 and an error in its log, never by a signal
+    (but for the kills), and not with 0 if it said that something was not written
+  - the next start, without faults, has everything acknowledged; zipkvverify finds nothing wrong
+
+long: for each fault n = 1, 2, ... until nothing is hit any more, once and from then on.
+short: some n of each, by dice; the seed is printed.
+
+strace counts calls by thread, so the server runs with one worker. Calls of SQLite are hit too."""
+import asyncio
+import collections
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import history as h
+import kill9
+import swarm
+
+LOAD = swarm.MIXED._replace(
+    n_shared=4, n_own=2, sizes=[0, 100, 5000, 70000, 300000],
+    actions={name: n for name, n in swarm.MIXED.actions.items() if name != "hang_up"})
+N_CLIENTS, N_REQUESTS = 4, 12
+OPTIONS = ("-bs", "200000")
+HANG_SECONDS = 60
+NOT_SURE = "could not be declared void"
+MISSES = 3  # so many n without a hit end a sweep
+
+# where: "serve", "start" or both; by how much a long run steps n.
+Fault = collections.namedtuple("Fault", "call what where step")
+KILL = "signal=KILL"
+FAULTS = [
+    Fault("fdatasync", "error=EIO", ("serve", "start"), 1),
+    Fault("fsync", "error=EIO", ("serve", "start"), 1),
+    Fault("pwritev", "error=ENOSPC", ("serve", "start"), 1),
+    Fault("pwritev", "error=EIO", ("serve", "start"), 1),
+    Fault("pwrite64", "error=ENOSPC", ("serve", "start"), 5),
+    Fault("pwrite64", "error=EIO", ("serve", "start"), 5),
+    Fault("ftruncate", "error=EIO", ("serve", "start"), 1),
+    Fault("renameat", "error=EIO", ("serve", "start"), 1),
+    Fault("unlinkat", "error=EIO", ("serve", "start"), 1),
+    Fault("fallocate", "error=EOPNOTSUPP", ("serve",), 1),
+    Fault("fallocate", "error=ENOSPC", ("serve",), 1),
+    Fault("openat", "error=EMFILE", ("serve",), 1),
+    Fault("openat", "error=EIO", ("start",), 1),
+    Fault("pread64", "error=EIO", ("serve", "start"), 5),
+    Fault("accept4", "error=EMFILE", ("serve",), 1),
+    Fault("fdatasync", KILL, ("serve", "start"), 1),
+    Fault("fsync", KILL, ("serve", "start"), 1),
+    Fault("pwritev", KILL, ("serve", "start"), 1),
+    Fault("pwrite64", KILL, ("serve", "start"), 5),
+    Fault("renameat", KILL, ("serve", "start"), 1),
+    Fault("ftruncate", KILL, ("serve", "start"), 1),
+    Fault("unlinkat", KILL, ("serve", "start"), 1),
+]
+
+
+def suffixes(fault):
+    """Once, and from then on; but nobody is served by a server that can accept no connection."""
+    return [""] if fault.what == KILL or fault.call == "accept4" else ["", "+"]
+
+
+class Sweep:
+    def __init__(self, program, work, seed):
+        self.program, self.work, self.seed = program, Path(work), seed
+        self.log, self.trace = self.work / "log", self.work / "trace"
+        self.ends = collections.Counter()
+        self.n_acked = self.n_refused = self.n_failed = 0
+        self.crashed = self.work / "crashed"  # what a kill -9 left, for the runs at start
+        self.crashed.mkdir()
+        self.crashed_history = self.make_crashed()
+
+    # ---- parts of a run ----
+
+    def swarm(self, address, history, name):
+        return swarm.Swarm(address, history, LOAD, N_CLIENTS, "%s.%s" % (self.seed, name),
+                           n_requests=N_REQUESTS, strict=True)
+
+    def make_crashed(self):
+        history = h.History()
+        server = kill9.Server(self.program, self.crashed, self.log, OPTIONS, 1)
+        self.load(self.swarm(server.wait(), history, "crashed"))
+        server.kill()
+        server.process.wait()
+        return history
+
+    @staticmethod
+    def load(clients):
+        asyncio.run(asyncio.wait_for(clients.run(), HANG_SECONDS))
+
+    def strace(self, fault, when):
+        return ["strace", "-f", "-q", "-o", self.trace, "-e", "trace=" + fault.call,
+                "-e", "inject=%s:%s:when=%s" % (fault.call, fault.what, when)]
+
+    def start(self, fault, when, where):
+        """The server and strace's process; the server may have ended already."""
+        if where == "start":
+            server = kill9.Server(self.program, self.dir, self.log, OPTIONS, 1,
+                                  [*self.strace(fault, when), "-D"])
+            return server, None
+        server = kill9.Server(self.program, self.dir, self.log, OPTIONS, 1)
+        server.wait()
+        tracer = subprocess.Popen([*self.strace(fault, when), "-p", str(server.process.pid)],
+                                  stderr=subprocess.DEVNULL)
+        status = Path("/proc/%d/status" % server.process.pid)
+        while "TracerPid:\t0\n" in status.read_text():
+            if tracer.poll() is not None:
+                raise h.Wrong("strace cannot attach")
+            time.sleep(0.005)
+        return server, tracer
+
+    def judge_end(self, fault, code, text, hit):
+        """How it ended must be what it said."""
+        if fault.what == KILL and code == -signal.SIGKILL:
+            self.ends["killed"] += 1
+            return
+        unwritten = NOT_SURE in text or "not everything could be written" in text
+        if code not in (0, 1) or (code == 0 and unwritten):
+            raise h.Wrong("ended with %d" % code)
+        if code == 1 and "error: " not in text:
+            raise h.Wrong("ended with 1 and without a word")
+        if code == 1 and not hit:
+            raise h.Wrong("ended with 1 and no fault was made")
+        self.ends["in order" if code == 0 else "with an error"] += 1
+
+    # ---- a run ----
+
+    def run(self, fault, when, where):
+        """True if a call was hit."""
+        self.clients = None
+        self.dir = self.work / "store"
+        shutil.rmtree(self.dir, ignore_errors=True)
+        history = h.History()
+        if where == "start":
+            shutil.copytree(self.crashed, self.dir)
+            history.ops = {k: list(v) for k, v in self.crashed_history.ops.items()}
+            history.values = dict(self.crashed_history.values)
+            history.clock = self.crashed_history.clock
+        else:
+            self.dir.mkdir()
+        self.trace.write_text("")
+        server, tracer = self.start(fault, when, where)
+        try:
+            self.use(server, history, "-".join((fault.call, fault.what, when, where)))
+            server.kill(signal.SIGINT)
+            code = server.process.wait(HANG_SECONDS)
+        finally:
+            server.kill()
+            server.process.wait()
+            if tracer is not None:
+                tracer.wait()
+        hit = self.was_hit(server.process.pid) or code == -signal.SIGKILL
+        if code == 127 and where == "start":
+            self.ends["not even loaded"] += 1 # the dynamic linker's calls are hit, too
+            return True
+        self.judge_end(fault, code, server.text(), hit)
+        if NOT_SURE in server.text() and self.clients is not None:
+            self.clients.forgive()
+        self.look_again(history)
+        return hit
+
+    def was_hit(self, pid):
+        """Waits until strace has written everything down."""
+        end = time.monotonic() + 10
+        while not re.search(r"^%d +\+\+\+ " % pid, self.trace.read_text(), re.M):
+            if time.monotonic() > end:
+                raise h.Wrong("strace has not seen the end")
+            time.sleep(0.005)
+        return "INJECTED" in self.trace.read_text()
+
+    def use(self, server, history, name):
+        """Requests, as far as they go, and a look at what is there while it still serves."""
+        address = None
+        while address is None and server.process.poll() is None:
+            address = server.address()
+            time.sleep(0.002)
+        if address is None:
+            return
+        self.clients = self.swarm(address, history, name)
+        self.load(self.clients)
+        self.n_refused += sum(self.clients.unhappy.values())
+        self.n_acked += history.n_acked
+        unread = set()
+        try:
+            found = asyncio.run(swarm.survey(address, history, history.state, unread))
+        except swarm.GONE:
+            return
+        for key in set(history.ops) - unread:
+            history.end(history.begin(h.GET, key, who="check"), h.GET, found.get(key))
+
+    def look_again(self, history):
+        server = kill9.Server(self.program, self.dir, self.work / "log-2", OPTIONS)
+        try:
+            address = server.wait()
+            found = asyncio.run(swarm.survey(address, history, history.state))
+            history.settle(found)
+            server.stop()
+        except h.Wrong as failure:
+            raise h.Wrong("%s\n--- at the next start:\n%s" % (failure, server.text())) from None
+        finally:
+            server.kill()
+            server.process.wait()
+        if not list(self.dir.glob("db*")) and not found:
+            return  # nothing was ever written, which zipkvverify takes for a mistake
+        verify = subprocess.run([Path(self.program).parent / "tools" / "zipkvverify", "-dir", self.dir],
+                                text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                check=False)
+        if verify.returncode != 0:
+            raise h.Wrong("zipkvverify: exit code %d\n%s" % (verify.returncode, verify.stdout))
+
+    def tell(self, fault, when, where, failure):
+        return "%s %s, when=%s, in %s, seed %s: %r\n%s\n--- the server:\n%s--- strace:\n%s" % (
+            fault.call, fault.what, when, where, self.seed, failure, failure, self.log.read_text(),
+            "".join(self.trace.read_text().splitlines(True)[-8:]))
+
+    def try_one(self, fault, when, where):
+        try:
+            return self.run(fault, when, where)
+        except (h.Wrong, TimeoutError, subprocess.TimeoutExpired) as failure:
+            self.n_failed += 1
+            print("FAILED: " + self.tell(fault, when, where, failure), flush=True)
+            return True
+
+    # ---- all of them ----
+
+    def all(self):
+        runs = 0
+        for fault in FAULTS:
+            for where in fault.where:
+                for suffix in suffixes(fault):
+                    n, misses = 1, 0
+                    while misses < MISSES:
+                        hit = self.try_one(fault, "%d%s" % (n, suffix), where)
+                        misses = 0 if hit else misses + 1
+                        n += fault.step
+                        runs += 1
+                    print("%-10s %-17s %-5s %-14s n up to %d" % (
+                        fault.call, fault.what, where, "from then on" if suffix else "once", n),
+                        flush=True)
+        return runs
+
+    def some(self):
+        dice = random.Random(self.seed)
+        runs = 0
+        for fault in FAULTS:
+            for where in fault.where:
+                slow = fault.call in ("pwrite64", "pread64")  # the index is waited for: 10 s
+                suffix = dice.choice([""] if slow else suffixes(fault))
+                self.try_one(fault, "%d%s" % (dice.randrange(1, 8 * fault.step), suffix), where)
+                runs += 1
+        return runs
+
+
+def main():
+    program, work, form = sys.argv[1:4]
+    seed = sys.argv[4] if len(sys.argv) > 4 else str(random.SystemRandom().randrange(1 << 32))
+    print("seed %s" % seed, flush=True)
+    sweep = Sweep(program, work, seed)
+    runs = sweep.all() if form == "long" else sweep.some()
+    print("%d runs, %d failed: %d answers, %d refusals; the server ended: %s" % (
+        runs, sweep.n_failed, sweep.n_acked, sweep.n_refused,
+        ", ".join("%s %d" % end for end in sorted(sweep.ends.items()))))
+    sys.exit(sweep.n_failed > 0)
+
+
+if __name__ == "__main__":
+    main()
