@@ -7,7 +7,7 @@
  *   DRAINING   the listener is closed; running requests finish, DRAIN_MS at most; a second signal
  *              cuts them (begin_stop, handle_drained)
  *   FLUSHING   no connection is left; store_stop() writes what is to be written (handle_stopped)
- *   STOPPED    all handles are being closed; the loop ends by itself, and signals are ignored
+ *   STOPPED    all handles are being closed; the loop ends by itself, and signals are blocked
  *
  * From STARTING a signal ends the process as it always does. A third signal to stop ends it from
  * DRAINING or FLUSHING without waiting for the disk (end_at_once): the next start recovers. It is
@@ -21,6 +21,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,12 +116,15 @@ static void handle_stopped(void *user, int status)
         log_error("not everything could be written: %s", zerr_str(status));
         s->exit_code = SERVER_EXIT_FAILED;
     }
-    close_handles(s);
-    /* libuv gives signals their default action back; but what has stopped in order is not to die of
-     * a late one. */
+    /* With its handle closed a signal has its default action again; but what has stopped in order is
+     * not to die of a late one. The workers take none. */
+    sigset_t late;
+    (void)sigemptyset(&late);
     for (int i = 0; i < N_SIGNALS; i++) {
-        (void)signal(stop_signals[i], SIG_IGN);
+        (void)sigaddset(&late, stop_signals[i]);
     }
+    (void)pthread_sigmask(SIG_BLOCK, &late, NULL);
+    close_handles(s);
 }
 
 static void handle_drained(void *user)

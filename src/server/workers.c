@@ -8,6 +8,8 @@
 #include "server/workers.h"
 
 #include <assert.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "base/num.h"
@@ -35,6 +37,7 @@ struct server_workers {
     enum job_class last_other; /* likewise, JOB_COMMIT left out */
     unsigned running;          /* in all classes */
     unsigned n_slots;
+    bool has_pool;
     struct slot slots[];
 };
 
@@ -105,6 +108,24 @@ static void on_after_work(uv_work_t *req, int status)
     job->done(job);
 }
 
+/* The first call makes libuv's threads. They take no signals: what the loop's thread blocks is blocked. */
+static void queue_work(struct server_workers *w, uv_work_t *req)
+{
+    sigset_t all, mask;
+    bool first = !w->has_pool;
+    if (first) {
+        (void)sigfillset(&all);
+        (void)pthread_sigmask(SIG_SETMASK, &all, &mask);
+    }
+    int rc = uv_queue_work(w->loop, req, on_work, on_after_work);
+    assert(rc == 0); /* fails only without a work function */
+    (void)rc;
+    if (first) {
+        (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
+        w->has_pool = true;
+    }
+}
+
 static void start(struct server_workers *w, enum job_class cls)
 {
     struct job_queue *q = &w->queues[cls];
@@ -124,9 +145,7 @@ static void start(struct server_workers *w, enum job_class cls)
         slot++;
     }
     slot->job = job;
-    int rc = uv_queue_work(w->loop, &slot->req, on_work, on_after_work);
-    assert(rc == 0); /* fails only without a work function */
-    (void)rc;
+    queue_work(w, &slot->req);
 }
 
 static void start_jobs(struct server_workers *w)

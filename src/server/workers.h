@@ -8,6 +8,8 @@
  *   - JOB_COMMIT goes first. With a single thread it waits for the one job that runs, and then
  *     lets one of the others through after each of its own, so that nothing starves.
  *
+ * The pool's threads take no signals.
+ *
  * A job may wait for nothing but the disk: all this works with one thread (UV_THREADPOOL_SIZE=1).
  *
  * Calling sequence: server_workers_create -> submit()* -> server_workers_destroy, the last when
