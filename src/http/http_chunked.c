@@ -1,6 +1,7 @@
 #include "http/http_chunked.h"
 
 #include "http/http_limits.h"
+#include "http/http_scan.h"
 
 static int hex_digit(uint8_t c)
 {
@@ -33,7 +34,7 @@ static int size_byte(struct http_chunked *k, uint8_t c)
     return 0;
 }
 
-/* A trailer line: begins with no white space, has a colon; the empty one ends the body. */
+/* A trailer line: a token, a colon, text; the empty one ends the body. */
 static int trailer_byte(struct http_chunked *k, uint8_t c)
 {
     if (++k->n_trailer > HTTP_TRAILER_MAX) {
@@ -43,11 +44,12 @@ static int trailer_byte(struct http_chunked *k, uint8_t c)
         k->state = CHUNKED_TRAILER_LF;
         return k->line_begun && !k->colon_seen ? ZERR_INVALID : 0;
     }
-    if (!is_text(c) || (!k->line_begun && (c == ' ' || c == '\t' || c == ':'))) {
+    bool ends_name = !k->colon_seen && k->line_begun && c == ':';
+    if (k->colon_seen ? !is_text(c) : !ends_name && !http_is_token_byte(c)) {
         return ZERR_INVALID;
     }
     k->line_begun = true;
-    k->colon_seen = k->colon_seen || c == ':';
+    k->colon_seen = k->colon_seen || ends_name;
     return 0;
 }
 

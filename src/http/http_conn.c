@@ -27,8 +27,8 @@
  *
  * Heads are collected whole before llhttp sees them: http_scan.c finds their end and refuses
  * what llhttp does not; then one copy goes into the request's arena and all slices point into it.
- * Content-Length, Transfer-Encoding and Host are judged here by the headers themselves, so that
- * llhttp's own opinion can only refuse more. It never sees bodies. */
+ * Content-Length, Transfer-Encoding, Host and Connection are judged here by the headers themselves,
+ * so that llhttp's own opinion can only refuse more. It never sees bodies. */
 #include "http/http_conn.h"
 
 #include <assert.h>
@@ -219,7 +219,6 @@ static bool split_head(struct http_conn *c, struct slice head, struct header_lis
     if (llhttp_execute(&parser, (const char *)head.ptr, head.len) != HPE_PAUSED) {
         return false;
     }
-    c->keep_alive = llhttp_should_keep_alive(&parser) != 0 && !c->close_soon;
     return list->n == c->scan.n_headers;
 }
 
@@ -244,6 +243,41 @@ static bool single_header(const struct http_request *r, const char *name, const 
     return true;
 }
 
+/* One of the words of a list, as in Connection. */
+static bool list_has(struct slice list, const char *word)
+{
+    while (list.len > 0) {
+        const uint8_t *comma = memchr(list.ptr, ',', list.len);
+        size_t n = comma != NULL ? (size_t)(comma - list.ptr) : list.len;
+        struct slice item = slice_of(list.ptr, n);
+        while (item.len > 0 && (item.ptr[0] == ' ' || item.ptr[0] == '\t')) {
+            item = slice_of(item.ptr + 1, item.len - 1);
+        }
+        while (item.len > 0 && (item.ptr[item.len - 1] == ' ' || item.ptr[item.len - 1] == '\t')) {
+            item.len--;
+        }
+        if (equal_nocase(item, word)) {
+            return true;
+        }
+        n += comma != NULL ? 1 : 0;
+        list = slice_of(list.ptr + n, list.len - n);
+    }
+    return false;
+}
+
+static bool wants_keep_alive(const struct http_conn *c)
+{
+    bool close = false, keep = false;
+    for (size_t i = 0; i < c->req.n_headers; i++) {
+        const struct http_header *h = &c->req.headers[i];
+        if (equal_nocase(h->name, "Connection")) {
+            close = close || list_has(h->value, "close");
+            keep = keep || list_has(h->value, "keep-alive");
+        }
+    }
+    return !close && (keep || !c->scan.is_1_0);
+}
+
 /* How long the body is. False: not clear, or clear in two ways. */
 static bool judge_framing(struct http_conn *c)
 {
@@ -261,6 +295,19 @@ static bool judge_framing(struct http_conn *c)
     return length == NULL || num_parse_u64(*length, INT64_MAX, &r->length) == 0;
 }
 
+/* A name or an address, and a port. */
+static bool is_host(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        uint8_t c = s.ptr[i];
+        bool alnum = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+        if (!alnum && (c == '\0' || strchr("-._~:[]", c) == NULL)) {
+            return false;
+        }
+    }
+    return s.len > 0;
+}
+
 /* One Host in 1.1. A target in absolute form is cut down to path and query; its authority must
  * be what Host says. */
 static bool judge_host(struct http_conn *c)
@@ -270,10 +317,8 @@ static bool judge_host(struct http_conn *c)
     if (!single_header(r, "Host", &host) || (host == NULL && !c->scan.is_1_0)) {
         return false;
     }
-    for (size_t i = 0; host != NULL && i < host->len; i++) {
-        if (host->ptr[i] <= 0x20 || host->ptr[i] >= 0x7f || strchr("/\\@,\"", host->ptr[i])) {
-            return false;
-        }
+    if (host != NULL && !is_host(*host)) {
+        return false;
     }
     if (r->target.ptr[0] == '/' || r->target.len == 1) {
         return true;
@@ -318,6 +363,7 @@ static void begin_request(struct http_conn *c, struct slice head)
         http_conn_fail(c, HTTP_ERR_BAD_REQUEST);
         return;
     }
+    c->keep_alive = wants_keep_alive(c) && !c->close_soon;
     const struct slice *expect = http_request_header(&c->req, "Expect");
     c->req.expect_continue =
         expect != NULL && !c->scan.is_1_0 && equal_nocase(*expect, "100-continue");

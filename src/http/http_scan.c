@@ -22,12 +22,16 @@ static enum http_scan_result refuse(struct http_scan *s, enum http_error e)
     return HTTP_SCAN_REFUSED;
 }
 
+bool http_is_token_byte(uint8_t c)
+{
+    bool alnum = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+    return alnum || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
 static bool is_token(struct slice s)
 {
     for (size_t i = 0; i < s.len; i++) {
-        uint8_t c = s.ptr[i];
-        bool alnum = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
-        if (!alnum && (c == '\0' || strchr("!#$%&'*+-.^_`|~", c) == NULL)) {
+        if (!http_is_token_byte(s.ptr[i])) {
             return false;
         }
     }

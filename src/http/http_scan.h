@@ -27,4 +27,7 @@ enum http_scan_result { HTTP_SCAN_MORE, HTTP_SCAN_DONE, HTTP_SCAN_REFUSED };
  * address). HTTP_SCAN_DONE: the head, empty line included, is the first scan->off bytes. */
 enum http_scan_result http_scan_next(struct http_scan *, struct slice view);
 
+/* A byte that methods and the names of headers are made of. */
+bool http_is_token_byte(uint8_t c);
+
 #endif
