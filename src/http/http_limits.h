@@ -20,6 +20,11 @@
 #define HTTP_KEEP_LARGE 32
 #define HTTP_KEEP_ARENAS 64
 
+/* Bounds for all connections together; beyond them the one that is longest at it is closed. */
+#define HTTP_UNSENT_MAX (8ull * 1024 * 1024)  /* answers queued; not those of the last ... */
+#define HTTP_UNSENT_MS 1000                   /* ... so many ms */
+#define HTTP_PARTIAL_MAX (8ull * 1024 * 1024) /* heads that are not complete */
+
 #define HTTP_HEAD_MS 10000         /* from the first byte of a head to its last */
 #define HTTP_IDLE_MS 120000        /* between two requests, and before the first */
 #define HTTP_BODY_WINDOW_MS 30000  /* a body that brings less than ... */

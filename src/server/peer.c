@@ -44,7 +44,7 @@ static bool has_tail(const struct readbuf *b)
     return b->cap - b->fill >= (b->cap == HTTP_READ_SMALL ? HTTP_READ_SMALL / 16 : HTTP_READ_TAIL);
 }
 
-static bool wants_read(const struct peer *p)
+bool peer_wants_read(const struct peer *p)
 {
     return !p->closing && !p->eof && unread(p) == 0 && http_conn_wants_input(&p->conn) &&
            (p->n_held < HTTP_HELD_MAX || (p->cur != NULL && has_tail(p->cur)));
@@ -65,7 +65,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     struct peer *p = handle->data;
     (void)suggested;
     *buf = uv_buf_init(NULL, 0);
-    if (!wants_read(p)) {
+    if (!peer_wants_read(p)) {
         return;
     }
     uint64_t body = p->conn.state == CONN_READ_BODY ? http_conn_body_left(&p->conn) : 0;
@@ -108,7 +108,7 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
     (void)buf;
     if (nread > 0) {
         count_read(p, (size_t)nread);
-    } else if (nread == UV_ENOBUFS && !wants_read(p)) {
+    } else if (nread == UV_ENOBUFS && !peer_wants_read(p)) {
         (void)uv_read_stop(stream);
         p->reading = false;
         return;
@@ -122,6 +122,32 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
 }
 
 /* ---- writing ---- */
+
+void peer_took_some(struct peer *p)
+{
+    ring_remove(&p->in_unsent);
+    if (p->unsent > 0) {
+        ring_append(&p->set->unsent_first, &p->in_unsent);
+        p->took_at = uv_now(p->set->loop);
+    }
+}
+
+static void count_unsent(struct peer *p, size_t n)
+{
+    p->unsent += n;
+    p->set->unsent += n;
+    if (!ring_used(&p->in_unsent)) {
+        peer_took_some(p);
+    }
+    peers_bound_unsent(p->set);
+}
+
+static void uncount_unsent(struct peer *p, size_t n)
+{
+    p->unsent -= n;
+    p->set->unsent -= n;
+    peer_took_some(p);
+}
 
 static struct peer_write *take_write(struct peer *p, struct http_send *send, size_t len)
 {
@@ -151,6 +177,9 @@ static void on_written(uv_write_t *req, int status)
     } else {
         p->n_written += w->len;
     }
+    if (!p->closing) {
+        uncount_unsent(p, w->len);
+    }
     if (send != NULL) {
         p->pumping = true;
         send->release(send);
@@ -174,6 +203,7 @@ static bool queue_write(struct peer_write *w, const void *data)
     }
     p->n_writes++;
     p->n_answer += w->len;
+    count_unsent(p, w->len);
     return true;
 }
 
@@ -390,22 +420,20 @@ static bool step(struct peer *p)
     return used > 0 || p->conn.state != before;
 }
 
-static enum peer_clock which_clock(const struct peer *p)
+static void count_head(struct peer *p, size_t n)
 {
-    switch (p->conn.state) {
-    case CONN_READ_HEAD:
-        return http_conn_is_idle(&p->conn) ? PEER_CLOCK_IDLE : PEER_CLOCK_HEAD;
-    case CONN_READ_BODY:
-        return PEER_CLOCK_BODY;
-    case CONN_WRITE:
-        return PEER_CLOCK_WRITE;
-    case CONN_DRAIN:
-        return p->lingering ? PEER_CLOCK_LINGER : PEER_CLOCK_WRITE;
-    case CONN_HANDLE:
-    case CONN_DONE:
-        break;
+    struct peers *set = p->set;
+    set->head_bytes = set->head_bytes - p->head_bytes + n;
+    p->head_bytes = n;
+    if (n > 0 && set->head_bytes > HTTP_PARTIAL_MAX) {
+        for (struct ring *l = set->idle.next; l != &set->idle; l = l->next) {
+            struct peer *other = container_of(l, struct peer, in_idle);
+            if (other->head_bytes > 0 && other != p) {
+                peer_close(other, "makes room for another head");
+                break;
+            }
+        }
     }
-    return PEER_CLOCK_NONE;
 }
 
 /* Brings buffers, reading, clock and the list of idle ones in line with the state. */
@@ -434,13 +462,14 @@ static void settle(struct peer *p)
             ring_remove(&p->in_idle);
         }
     }
-    enum peer_clock clock = which_clock(p);
+    count_head(p, p->conn.partial.cap);
+    enum peer_clock clock = peer_which_clock(p);
     if (clock != p->clock) {
         p->clock = clock;
         p->clock_since = uv_now(p->set->loop);
         p->waited_ms = 0;
     }
-    if (!p->reading && wants_read(p)) {
+    if (!p->reading && peer_wants_read(p)) {
         p->reading = true;
         int status = uv_read_start((uv_stream_t *)&p->tcp, on_alloc, on_read);
         if (status < 0) {
@@ -459,69 +488,6 @@ void peer_pump(struct peer *p)
     p->pumping = false;
     if (!p->closing) {
         settle(p);
-    }
-}
-
-/* ---- time-outs ---- */
-
-static void time_out(struct peer *p, const char *what)
-{
-    log_debug("conn %u: %s", p->number, what);
-    http_conn_fail(&p->conn, HTTP_ERR_TIMEOUT);
-    peer_pump(p);
-}
-
-/* The body's and the write's clock stand while the other side is not to blame. */
-static bool waited(struct peer *p, bool counts, uint64_t elapsed_ms, unsigned limit_ms)
-{
-    p->waited_ms += counts ? elapsed_ms : 0;
-    return p->waited_ms >= limit_ms;
-}
-
-void peer_check_clock(struct peer *p, uint64_t now, uint64_t elapsed_ms)
-{
-    const struct peer_config *config = &p->set->config;
-    uint64_t age = now - p->clock_since;
-    if (p->closing || p->clock != which_clock(p)) { /* not settled yet */
-        return;
-    }
-    switch (p->clock) {
-    case PEER_CLOCK_IDLE:
-        if (age >= config->idle_ms) {
-            peer_close(p, "idle for too long");
-        }
-        break;
-    case PEER_CLOCK_HEAD:
-        if (age >= config->head_ms) {
-            time_out(p, "head not received in time");
-        }
-        break;
-    case PEER_CLOCK_BODY:
-        if (waited(p, wants_read(p), elapsed_ms, config->body_window_ms)) {
-            if (p->n_body < HTTP_BODY_MIN) {
-                time_out(p, "body too slow");
-            }
-            p->n_body = p->waited_ms = 0;
-        }
-        break;
-    case PEER_CLOCK_WRITE: {
-        uint64_t queued = uv_stream_get_write_queue_size((uv_stream_t *)&p->tcp);
-        uint64_t progress = p->n_written - queued;
-        if (queued == 0 || progress != p->progress) {
-            p->waited_ms = 0;
-            p->progress = progress;
-        } else if (waited(p, true, elapsed_ms, config->write_stall_ms)) {
-            peer_close(p, "answer not taken in time");
-        }
-        break;
-    }
-    case PEER_CLOCK_LINGER:
-        if (age >= config->linger_ms || now - p->last_read >= config->linger_quiet_ms) {
-            peer_close(p, "answered");
-        }
-        break;
-    case PEER_CLOCK_NONE:
-        break;
     }
 }
 
@@ -551,6 +517,8 @@ void peer_close(struct peer *p, const char *reason)
     p->set->n_live--;
     p->set->stat.bytes_out += p->n_answer;
     ring_remove(&p->in_idle);
+    uncount_unsent(p, p->unsent);
+    count_head(p, 0);
     uv_close((uv_handle_t *)&p->tcp, on_closed);
 }
 
@@ -583,6 +551,7 @@ int peer_accept(struct peers *set, uv_stream_t *listener)
     http_conn_init(&p->conn, &set->pool, set->handler, &p->stream);
     ring_init(&p->held);
     ring_init(&p->in_idle);
+    ring_init(&p->in_unsent);
     ring_init(&p->in_ready);
     ring_append(&set->all, &p->in_all);
     set->n_peers++;

@@ -1,4 +1,4 @@
-/* The inside of peer.h, for peer.c (one connection) and peers.c (all of them) only. */
+/* The inside of peer.h, for peer.c and peer_clock.c (one connection) and peers.c (all) only. */
 #ifndef ZKV_SERVER_PEER_SET_H
 #define ZKV_SERVER_PEER_SET_H
 
@@ -17,11 +17,14 @@ struct peers {
     struct peer_config config; /* with the defaults filled in */
     struct http_pool pool;
     struct readbuf_pool readbufs;
-    struct ring all;   /* peer.in_all */
-    struct ring idle;  /* peer.in_idle, the longest idle one first */
-    struct ring ready; /* peer.in_ready: to be pumped by on_ready */
-    unsigned n_peers;  /* not freed yet */
-    unsigned n_live;   /* of these: not closing */
+    struct ring all;          /* peer.in_all */
+    struct ring idle;         /* peer.in_idle, the longest idle one first */
+    struct ring ready;        /* peer.in_ready: to be pumped by on_ready */
+    struct ring unsent_first; /* peer.in_unsent, who has taken nothing for the longest time first */
+    uint64_t unsent;          /* bytes of answers queued, of all */
+    uint64_t head_bytes;      /* kept of heads that are not complete, of all */
+    unsigned n_peers;         /* not freed yet */
+    unsigned n_live;          /* of these: not closing */
     unsigned next_number;
     struct peers_stat stat;
 
@@ -61,7 +64,7 @@ struct peer {
     struct peers *set;
     struct http_conn conn;
     struct http_stream stream;
-    struct ring in_all, in_idle, in_ready;
+    struct ring in_all, in_idle, in_ready, in_unsent;
     unsigned number; /* for the log */
     bool closing;    /* uv_close() was called; no more calls to the handler but done() */
     bool pumping, reading, eof, lingering;
@@ -79,6 +82,8 @@ struct peer {
     uint64_t clock_since, last_read, started_at;
     uint64_t waited_ms, progress; /* of the body and the write clock */
     uint64_t n_body, n_drained, n_written, n_answer;
+    uint64_t unsent, took_at; /* bytes queued; when the client last took some */
+    size_t head_bytes;        /* of conn.partial */
 };
 
 int peer_accept(struct peers *, uv_stream_t *listener) ZKV_MUST_CHECK;
@@ -86,10 +91,18 @@ int peer_accept(struct peers *, uv_stream_t *listener) ZKV_MUST_CHECK;
 void peer_close(struct peer *, const char *reason);
 /* Does all that can be done now. Never from inside a handler's function. */
 void peer_pump(struct peer *);
+bool peer_wants_read(const struct peer *);
+/* The client has taken some of its answer. */
+void peer_took_some(struct peer *);
+
+/* Of peer_clock.c. */
+enum peer_clock peer_which_clock(const struct peer *);
 void peer_check_clock(struct peer *, uint64_t now, uint64_t elapsed_ms);
 
 /* Of peers.c: p will be pumped soon; p is gone. */
 void peers_make_ready(struct peers *, struct peer *p);
 void peers_remove(struct peers *, struct peer *p);
+/* Cuts clients that take nothing, the longest first, while all answers together are too much. */
+void peers_bound_unsent(struct peers *);
 
 #endif

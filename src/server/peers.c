@@ -38,6 +38,7 @@ int peers_create(uv_loop_t *loop, struct http_handler *handler, const struct pee
     ring_init(&set->all);
     ring_init(&set->idle);
     ring_init(&set->ready);
+    ring_init(&set->unsent_first);
     (void)uv_timer_init(loop, &set->sweep);
     (void)uv_idle_init(loop, &set->ready_idle);
     set->sweep.data = set->ready_idle.data = set;
@@ -67,6 +68,18 @@ void peers_destroy(struct peers *set)
 
 /* ---- members ---- */
 
+void peers_bound_unsent(struct peers *set)
+{
+    uint64_t now = uv_now(set->loop);
+    while (set->unsent > HTTP_UNSENT_MAX) {
+        struct peer *p = container_of(set->unsent_first.next, struct peer, in_unsent);
+        if (now - p->took_at < HTTP_UNSENT_MS) {
+            break;
+        }
+        peer_close(p, "takes its answer too slowly");
+    }
+}
+
 static void maybe_drained(struct peers *set)
 {
     if (set->draining && !set->drained && set->n_peers == 0) {
@@ -85,6 +98,7 @@ static void on_sweep(uv_timer_t *timer)
         peers_cut(set);
         return;
     }
+    peers_bound_unsent(set);
     /* Nobody is freed here: peer_close() leaves that to the loop. */
     for (struct ring *l = set->all.next; l != &set->all; l = l->next) {
         peer_check_clock(container_of(l, struct peer, in_all), now, elapsed);

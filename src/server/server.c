@@ -42,7 +42,7 @@
 #define DRAIN_MS 5000
 #define TICK_MS 1000
 #define BACKLOG 511
-#define PEERS_MAX 1024 /* connections, where descriptors allow */
+#define PEERS_MAX 4096 /* connections, where descriptors allow */
 #define PEERS_MIN 4
 #define OWN_FDS 64 /* descriptors that are neither a connection nor the file it reads */
 #define N_SIGNALS 3
