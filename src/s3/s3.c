@@ -81,6 +81,7 @@ static void respond_body(struct s3_exchange *x, struct s3_reply *r, int status)
 
     s3_respond(x, r, status, body.len, small ? body : slice_of(NULL, 0));
     if (!small && x->status == status && x->req->method != HTTP_METHOD_HEAD) {
+        s3_count_xml(x, x->xml.cap);
         x->xml_send = (struct http_send){.data = body, .release = release_xml};
         x->stream->ops->send(x->stream, &x->xml_send);
     }
@@ -203,6 +204,17 @@ void s3_cut(struct s3_exchange *x, int zerr)
 }
 
 /* ---- what operations share ---- */
+
+void s3_count_xml(struct s3_exchange *x, size_t n)
+{
+    x->n_xml += n;
+    x->s3->n_xml += n;
+}
+
+bool s3_xml_is_full(const struct s3 *s3)
+{
+    return s3->n_xml > S3_XML_TOTAL_MAX;
+}
 
 struct s3_call *s3_call_begin(struct s3_exchange *x)
 {
@@ -400,6 +412,7 @@ static void handle_done(struct http_handler *handler, struct http_stream *stream
         x->call->x = NULL;
     }
     buf_finish(&x->xml);
+    x->s3->n_xml -= x->n_xml;
     stream->exchange = NULL;
 }
 

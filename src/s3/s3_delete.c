@@ -68,6 +68,8 @@ static void many_start(struct s3_exchange *x)
         s3_refuse(x, S3_INVALID_DIGEST, NULL);
     } else if (x->req->has_length && x->req->length > S3_DELETE_MAX_BYTES) {
         s3_refuse(x, S3_MAX_MESSAGE_LENGTH, NULL);
+    } else if (s3_xml_is_full(x->s3)) {
+        s3_refuse(x, S3_SLOW_DOWN, NULL);
     } else {
         x->stream->ops->proceed(x->stream);
     }
@@ -75,10 +77,16 @@ static void many_start(struct s3_exchange *x)
 
 static void many_body(struct s3_exchange *x, struct slice data)
 {
+    size_t had = x->u.del.body.cap;
+
     if (x->received > S3_DELETE_MAX_BYTES) {
         s3_refuse(x, S3_MAX_MESSAGE_LENGTH, NULL);
+    } else if (s3_xml_is_full(x->s3)) {
+        s3_refuse(x, S3_SLOW_DOWN, NULL);
     } else if (buf_append(&x->u.del.body, data.ptr, data.len) != 0) {
         s3_fail(x, ZERR_NOMEM);
+    } else {
+        s3_count_xml(x, x->u.del.body.cap - had);
     }
 }
 
@@ -190,6 +198,7 @@ static void many_end(struct s3_exchange *x)
         return;
     }
     err = s3_xml_parse_delete(body, x->req->arena, &s->list);
+    buf_finish(&s->body);
     if (err == 0) {
         err = collect_keys(x);
     }

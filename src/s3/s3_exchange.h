@@ -24,7 +24,12 @@
 #define S3_SMALL_BODY (64u << 10)   /* an answer up to this is sent with its head */
 #define S3_IGNORED_BODY (64u << 10) /* CreateBucket's body is read and forgotten */
 #define S3_LIST_MAX_KEYS 1000
-#define S3_CHUNKS_KEPT 64 /* free chunks kept for the next upload */
+/* What all requests together may hold; above it new ones are told to come back later. The XML, of
+ * bodies and answers, is more than HTTP_UNSENT_MAX: who pins it by not reading is cut. */
+#define S3_XML_TOTAL_MAX (12u << 20)
+#define S3_STREAMS_MAX 256  /* GETs of more than S3_FIRST_READ */
+#define S3_STREAMS_AHEAD 32 /* if there are more, each has one small piece at a time */
+#define S3_CHUNKS_KEPT 64   /* free chunks kept for the next upload */
 #define S3_WARN_INTERVAL_MS 10000
 #define S3_WARN_KINDS 32 /* one for each enum zerr, 0 for the rest */
 
@@ -82,6 +87,7 @@ struct s3_get_state {
     unsigned n_out; /* pieces handed to the transport */
     bool reading;   /* reader_read() is pending */
     bool failed;
+    bool streams; /* counts in s3->n_streams */
 };
 
 struct s3_copy_state {
@@ -117,6 +123,7 @@ struct s3_exchange {
 
     struct buf xml;            /* an answer's body, until done() */
     struct http_send xml_send; /* where it does not go with the head */
+    size_t n_xml;              /* its share of s3->n_xml */
     char request_id[S3_REQUEST_ID_LEN];
     struct slice content_range; /* of an answer to a range that cannot be had */
 
@@ -136,6 +143,8 @@ struct s3 {
     uint64_t next_request_id;
     struct s3_chunk *free_chunks;
     size_t n_free_chunks;
+    unsigned n_streams;
+    uint64_t n_xml;
     /* Warnings, by kind: when the last one was, and how many were kept back since. */
     struct s3_warning {
         bool given;
@@ -172,6 +181,13 @@ void s3_refuse(struct s3_exchange *, enum s3_code, const char *detail);
 void s3_fail(struct s3_exchange *, int zerr);
 /* The body cannot be completed: cuts the connection. */
 void s3_cut(struct s3_exchange *, int zerr);
+
+/* ---- memory that slow clients could pin ---- */
+
+/* x holds n more bytes of XML, until done(). */
+void s3_count_xml(struct s3_exchange *, size_t n);
+/* No more of it, for now. */
+bool s3_xml_is_full(const struct s3 *);
 
 /* ---- store calls ---- */
 

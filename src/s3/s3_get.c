@@ -4,7 +4,8 @@
  *         -> { reader_read -> send }* -> done
  *
  * One read is under way at a time, beside at most HTTP_SENDS_IN_FLIGHT pieces that the transport
- * holds: the disk works while the socket is written, and a slow client stops the reading. The
+ * holds: the disk works while the socket is written, and a slow client stops the reading. When many
+ * GETs stream at once each has one small piece, so that slow clients together pin little. The
  * answer's head waits for the first piece, so that a damaged object is 404 and never a 200 that
  * breaks off; damage further in cuts the connection. */
 #include <assert.h>
@@ -140,8 +141,12 @@ static void read_on(struct s3_exchange *x)
 {
     struct s3_get_state *s = &x->u.get;
 
-    while (!s->failed && !s->reading && s->off < s->end && s->n_out < HTTP_SENDS_IN_FLIGHT) {
-        uint64_t len = (x->responded ? S3_NEXT_READ : S3_FIRST_READ) - s->off % PIECE_BYTES;
+    bool ahead = x->s3->n_streams <= S3_STREAMS_AHEAD;
+
+    while (!s->failed && !s->reading && s->off < s->end &&
+           s->n_out < (ahead ? HTTP_SENDS_IN_FLIGHT : 1)) {
+        uint64_t len =
+            (x->responded && ahead ? S3_NEXT_READ : S3_FIRST_READ) - s->off % PIECE_BYTES;
         struct read_piece piece;
         int err;
         if (len > s->end - s->off) {
@@ -216,9 +221,17 @@ static void handle_opened(void *user, int status)
     s->end = s->off + len;
     if (len == 0 || x->req->method == HTTP_METHOD_HEAD) {
         respond_object(x, s->off, slice_of(NULL, 0));
-    } else {
-        read_on(x);
+        return;
     }
+    if (len > S3_FIRST_READ) {
+        if (x->s3->n_streams >= S3_STREAMS_MAX) {
+            s3_refuse(x, S3_SLOW_DOWN, NULL);
+            return;
+        }
+        x->s3->n_streams++;
+        s->streams = true;
+    }
+    read_on(x);
 }
 
 static const struct reader_ops READER_OPS = {
@@ -252,6 +265,8 @@ static void get_drop(struct s3_exchange *x)
 {
     reader_close(x->u.get.reader);
     x->u.get.reader = NULL;
+    x->s3->n_streams -= x->u.get.streams ? 1 : 0;
+    x->u.get.streams = false;
 }
 
 const struct s3_op S3_GET = {

@@ -122,7 +122,9 @@ static void list_done(void *user, int status, struct list_page *page)
 {
     struct s3_exchange *x = s3_call_end(user);
 
-    if (x != NULL) {
+    if (x != NULL && status == 0 && s3_xml_is_full(x->s3)) {
+        s3_refuse(x, S3_SLOW_DOWN, NULL);
+    } else if (x != NULL) {
         s3_respond_xml(x, status != 0 ? status : write_list(x, page));
     }
     if (status == 0) {
