@@ -195,10 +195,11 @@ static void tidy_finish(struct store *st)
 {
     struct block *b = st->lane_block;
     int rc = st->lane_status;
+    bool cut = b->cutting; /* then nobody has been given room meanwhile */
     b->cutting = false;
     if (rc == ZERR_NO_SPACE || rc == ZERR_NOMEM || rc == ZERR_LIMIT) {
         st->tidy_failed = true; /* the tick tries again, with the same cut */
-        b->tail = st->lane_tail;
+        b->tail = cut ? st->lane_tail : b->tail;
         struct commit *c = st->lane_voids;
         while (c->block_next != NULL) {
             c = c->block_next;

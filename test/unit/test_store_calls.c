@@ -556,6 +556,44 @@ static void a_cut_that_fails_is_tried_again_and_hurts_nobody(void **state)
     fx_finish(&f);
 }
 
+static void a_void_that_fails_takes_no_room_from_those_who_came_meanwhile(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct upload a, b, c;
+    struct buf out = {0};
+    fx_init(&f, 1 << 20);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(begin(&f, &a, "a", 300000), 0);
+    assert_int_equal(begin(&f, &b, "b", 1000), 0); /* behind it: there is nothing to cut */
+    write_some(&f, &a, 200000);
+    fx_pump(&f);
+    vfs_mem_fail(f.vfs, MEM_WRITE, 1, ZERR_NO_SPACE, MEM_ONCE);
+    put_abort(a.put);
+    assert_int_equal(f.st->lane, LANE_TIDY);
+    assert_int_equal(begin(&f, &c, "c", 1000), 0);
+    fx_pump(&f);
+    assert_int_equal(vfs_mem_failed(f.vfs), 1);
+    assert_int_equal(fx_put(&f, "d", body_of(2000), 0), 0);
+    write_some(&f, &c, 1000);
+    put_commit(c.put, NULL);
+    put_abort(b.put);
+    fx_pump(&f);
+    assert_int_equal(c.done, 1);
+    assert_int_equal(c.status, 0);
+    store_tick(f.st);
+    fx_pump(&f);
+    assert_int_equal(fx_get(&f, "d", &out), 0);
+    assert_true(slice_eq(buf_slice(&out), body_of(2000)));
+    assert_int_equal(fx_stop(&f), 0);
+    assert_int_equal(fx_open(&f), 0);
+    buf_reset(&out);
+    assert_int_equal(fx_get(&f, "d", &out), 0);
+    assert_true(slice_eq(buf_slice(&out), body_of(2000)));
+    buf_finish(&out);
+    fx_finish(&f);
+}
+
 static void an_object_whose_block_is_elsewhere_is_an_error_and_not_absent(void **state)
 {
     (void)state;
@@ -632,6 +670,7 @@ int main(void)
         cmocka_unit_test(an_index_that_stays_broken_ends_the_session_and_loses_nothing),
         cmocka_unit_test(look_ups_see_what_the_lane_has_committed),
         cmocka_unit_test(a_cut_that_fails_is_tried_again_and_hurts_nobody),
+        cmocka_unit_test(a_void_that_fails_takes_no_room_from_those_who_came_meanwhile),
         cmocka_unit_test(an_object_whose_block_is_elsewhere_is_an_error_and_not_absent),
         cmocka_unit_test(a_block_that_cannot_be_made_fails_nobody_else),
         cmocka_unit_test(a_frame_given_up_unwritten_is_no_hole_when_a_later_one_commits),
