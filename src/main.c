@@ -60,7 +60,7 @@ int main(int argc, char **argv)
          .kind = OPT_BYTES,
          .target = &config.reserve,
          .arg = "BYTES",
-         .dflt = "64M or 2 % of the file system, whichever is smaller",
+         .dflt = "2 % of the file system, but 8M to 64M",
          .help = "Free space that uploads leave; below it they are told to come back later."},
         {.name = "index",
          .kind = OPT_STRING,

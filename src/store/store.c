@@ -12,6 +12,7 @@
 #include "store/store_priv.h"
 
 #define RESERVE_MAX (64u << 20)
+#define RESERVE_MIN (8u << 20)   /* the index's WAL and a flush fit into it */
 #define FREE_CHECK_NS 200000000u /* how old a figure of the free space may be */
 
 void store_note(struct store *st, enum log_level level, const char *fmt, ...)
@@ -84,6 +85,13 @@ static struct store *store_create(const struct store_config *cfg)
     return st;
 }
 
+static uint64_t default_reserve(uint64_t fs_total)
+{
+    uint64_t part = fs_total / 50;
+    part = part < RESERVE_MIN ? RESERVE_MIN : part > RESERVE_MAX ? RESERVE_MAX : part;
+    return part < fs_total / 4 ? part : fs_total / 4;
+}
+
 int store_open(const struct store_config *cfg, struct store **ret, struct zerr_info *info)
 {
     if (cfg->block_size != 0 && cfg->block_size < BLOCK_SIZE_MIN) {
@@ -98,10 +106,7 @@ int store_open(const struct store_config *cfg, struct store **ret, struct zerr_i
     if (rc != 0) {
         (void)zerr_fail(info, rc, vfs_last_errno(), "%s: cannot tell the free space", st->dir);
     } else {
-        uint64_t part = st->fs_total / 50;
-        st->reserve = cfg->reserve != UINT64_MAX ? cfg->reserve
-                      : part < RESERVE_MAX       ? part
-                                                 : RESERVE_MAX;
+        st->reserve = cfg->reserve != UINT64_MAX ? cfg->reserve : default_reserve(st->fs_total);
         char who[128];
         (void)snprintf(who, sizeof(who), "%s, process %ld", program_invocation_short_name,
                        (long)getpid());
