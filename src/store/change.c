@@ -192,6 +192,24 @@ int change_prepare(struct commit *c)
     return 0;
 }
 
+static void tell(struct change *ch, int status, const struct object *obj)
+{
+    if (ch->c.kind == COMMIT_COPY && ch->copied != NULL) {
+        ch->copied(ch->user, status, obj);
+    } else if (ch->c.kind == COMMIT_DELETE && ch->deleted != NULL) {
+        ch->deleted(ch->user, status);
+    }
+}
+
+void change_answer(struct commit *c, int status)
+{
+    struct change *ch = container_of(c, struct change, c);
+    struct change now = *ch;
+    ch->deleted = NULL;
+    ch->copied = NULL;
+    tell(&now, status, NULL);
+}
+
 void change_end_round(struct commit *c)
 {
     struct change *ch = container_of(c, struct change, c);
@@ -222,9 +240,5 @@ void change_end_round(struct commit *c)
     } else if (frame_give_up(c)) {
         change_free(c);
     }
-    if (end.c.kind == COMMIT_COPY) {
-        end.copied(end.user, status, status == 0 ? &obj : NULL);
-    } else {
-        end.deleted(end.user, status);
-    }
+    tell(&end, status, status == 0 ? &obj : NULL);
 }

@@ -306,6 +306,7 @@ void flush_finish(struct store *st)
                        zerr_str(rc));
         }
         st->flush_failed = true;
+        st->stop_status = st->stopping && st->stop_status == 0 ? rc : st->stop_status;
         st->flush_retry_ns = st->vfs->ops->mono_ns(st->vfs) + 1000000000u;
         return;
     }

@@ -624,20 +624,26 @@ void put_end_round(struct put *p)
     }
 }
 
-void put_abort_all(struct store *st)
+void put_answer(struct put *p, int status)
+{
+    const struct put_ops *ops = p->ops;
+    p->ops = NULL;
+    if (ops != NULL) {
+        ops->done(p->user, status, NULL);
+    }
+}
+
+void put_abort_all(struct store *st, int status, bool complete_too)
 {
     put_resume_waiting(st); /* stopping: refuses them */
     for (struct put *p = st->puts, *next; p != NULL; p = next) {
         next = p->next;
-        if (p->state != PUT_OPEN && p->state != PUT_COMPLETE) {
+        if (p->state != PUT_OPEN && (p->state != PUT_COMPLETE || !complete_too)) {
             continue;
         }
-        if (p->state == PUT_COMPLETE) {
-            continue; /* all its bytes are here: it may still commit */
-        }
-        p->error = ZERR_CANCELED;
+        p->error = status;
         if (!p->job_running) {
-            put_fail(p, ZERR_CANCELED);
+            put_fail(p, status);
             next = st->puts;
         }
     }

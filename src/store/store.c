@@ -213,6 +213,21 @@ void store_drain_current(struct store *st)
     }
 }
 
+/* Ends what waits for a round. */
+static void refuse_commits(struct store *st, int status)
+{
+    while (st->commits != NULL) {
+        struct commit *c = st->commits;
+        lane_unqueue(st, c);
+        c->status = status;
+        if (c->kind == COMMIT_PUT) {
+            put_end_round(container_of(c, struct put, c));
+        } else {
+            change_end_round(c);
+        }
+    }
+}
+
 /* After store_fail(): nothing will commit any more. */
 static void abandon(struct store *st)
 {
@@ -220,16 +235,22 @@ static void abandon(struct store *st)
         c->status = ZERR_IO;
     }
     round_deliver(st);
-    while (st->commits != NULL) {
-        struct commit *c = st->commits;
-        lane_unqueue(st, c);
-        c->status = ZERR_IO;
+    refuse_commits(st, ZERR_IO);
+}
+
+/* The index cannot be written, and clients do not wait for ever. What the round has on disk is
+ * published when the index can be written again, or found by the next start. */
+static void answer_busy(struct store *st)
+{
+    for (struct commit *c = st->round.items; c != NULL; c = c->next) {
         if (c->kind == COMMIT_PUT) {
-            put_end_round(container_of(c, struct put, c));
+            put_answer(put_of(c), ZERR_BUSY);
         } else {
-            change_end_round(c);
+            change_answer(c, ZERR_BUSY);
         }
     }
+    refuse_commits(st, ZERR_BUSY);
+    put_abort_all(st, ZERR_BUSY, true);
 }
 
 static void stop_run(struct job *job)
@@ -291,7 +312,7 @@ void store_stop(struct store *st, void (*stopped)(void *user, int status), void 
     st->stopping = true;
     st->stopped_cb = stopped;
     st->stopped_user = user;
-    put_abort_all(st);
+    put_abort_all(st, ZERR_CANCELED, false); /* those with all their bytes may still commit */
     lane_kick(st);
     store_stop_step(st);
 }
@@ -314,6 +335,8 @@ void store_tick(struct store *st)
         bool may_mend = st->round.index_status == ZERR_NO_SPACE && !st->stopping;
         if (down > (uint64_t)INDEX_RETRY_MS * 1000000 && !may_mend) {
             store_fail(st, "the look-up index %s cannot be written", st->index_path);
+        } else if (down > (uint64_t)INDEX_ANSWER_MS * 1000000) {
+            answer_busy(st);
         }
         st->index_retry = true;
     }

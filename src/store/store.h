@@ -37,9 +37,10 @@ struct store_config {
     const char *index_path;  /* NULL: dir/index.sqlite */
     uint64_t block_size;     /* 0: BLOCK_SIZE_DEFAULT; at least BLOCK_SIZE_MIN */
     enum store_sync sync;
-    uint64_t reserve; /* bytes of free space that writes leave; UINT64_MAX: the default,
-                                the smaller of 64 MiB and 2 % of the file system */
-    void *user;       /* of the call-backs below, each of which may be NULL */
+    /* Bytes of free space that writes leave. UINT64_MAX: the default, 2 % of the file system, but
+     * 8 to 64 MiB, and never more than a quarter of it. */
+    uint64_t reserve;
+    void *user; /* of the call-backs below, each of which may be NULL */
     /* Something the person at the terminal should know, once each time it happens. */
     void (*note)(void *user, enum log_level, const char *text);
     /* The store cannot go on: stop in order. Called at most once; store_stop() is the caller's. */

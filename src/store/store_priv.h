@@ -37,6 +37,7 @@
 #define BATCH_MAX_RECORDS 100000
 #define BLOCK_CACHE_MAX 64 /* sealed blocks kept open */
 #define BLOCK_HASH 256
+#define INDEX_ANSWER_MS 5000      /* so long commits wait for an index that cannot be written */
 #define INDEX_RETRY_MS 10000      /* then the store gives up */
 #define ALLOCATE_MIN (256u << 10) /* smaller frames are not preallocated */
 
@@ -283,11 +284,16 @@ void put_resume_stalled(struct store *);
 void put_end_round(struct put *);                /* the round is done with it: c.status */
 void put_fail_block(struct block *, int status); /* every upload into it */
 void put_free(struct put *);
-void put_abort_all(struct store *);
+/* In a round: the owner is told now, whatever becomes of it. */
+void put_answer(struct put *, int status);
+/* Ends the uploads that are still being received; complete_too: also those not queued yet that have
+ * all their bytes, and might still commit. */
+void put_abort_all(struct store *, int status, bool complete_too);
 
 /* change.c */
 int change_prepare(struct commit *); /* on the loop, when its round begins: looks up, reserves */
 void change_end_round(struct commit *);
+void change_answer(struct commit *, int status); /* as put_answer() */
 void change_free(struct commit *);
 
 /* lane.c */

@@ -84,6 +84,19 @@ static int delete_name(struct fixture *f, const char *key, struct answer *a)
     return store_delete(f->st, &k, 1, NULL, on_answer, a);
 }
 
+static void on_copied(void *user, int status, const struct object *obj)
+{
+    (void)obj;
+    on_answer(user, status);
+}
+
+static int copy_name(struct fixture *f, const struct object *src, const char *key, struct answer *a)
+{
+    struct copy_spec spec = {.key = slice_str(key), .src = *src};
+    *a = (struct answer){0};
+    return store_copy(f->st, &spec, on_copied, a);
+}
+
 /* ---- back-pressure ---- */
 
 static void a_stalled_upload_goes_on_when_another_is_given_up(void **state)
@@ -410,6 +423,64 @@ static void a_round_waits_for_an_index_that_comes_back(void **state)
     fx_finish(&f);
 }
 
+/* Each kind of change, in the round and behind it, and uploads in all states. */
+static void nobody_waits_for_ever_for_an_index_on_a_full_disk(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct upload a, b, c, d;
+    struct answer del, copy;
+    struct object obj, src;
+    fx_init(&f, 0);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "base", body_of(10), 0), 0);
+    assert_int_equal(store_lookup(f.st, SLICE_LIT("base"), &src), 0);
+    break_index(&f);
+    assert_int_equal(begin(&f, &a, "a", 0), 0);
+    assert_int_equal(begin(&f, &b, "b", 3000), 0);
+    assert_int_equal(begin(&f, &c, "c", 0), 0);
+    assert_int_equal(begin(&f, &d, "d", 300000), 0);
+    put_commit(a.put, NULL);
+    assert_int_equal(delete_name(&f, "base", &del), 0);
+    assert_int_equal(copy_name(&f, &src, "copy", &copy), 0);
+    fx_pump(&f);
+    put_commit(c.put, NULL);
+    write_some(&f, &d, 200000);
+    for (int i = 0; i < 8; i++) {
+        f.st->round.index_status = ZERR_NO_SPACE; /* as on a full disk: no reason to give up */
+        vfs_mem_advance(f.vfs, 1000);
+        store_tick(f.st);
+        assert_int_equal(a.done, i >= 5); /* a moment is left for the index to come back */
+        fx_pump(&f);
+    }
+    assert_int_equal(b.done, 1);
+    assert_int_equal(c.done, 1);
+    assert_int_equal(d.done, 1);
+    assert_int_equal(del.n, 1);
+    assert_int_equal(copy.n, 1);
+    assert_int_equal(a.status, ZERR_BUSY);
+    assert_int_equal(b.status, ZERR_BUSY);
+    assert_int_equal(c.status, ZERR_BUSY);
+    assert_int_equal(d.status, ZERR_BUSY);
+    assert_int_equal(del.status, ZERR_BUSY);
+    assert_int_equal(copy.status, ZERR_BUSY);
+    with_index(&f, "DROP TRIGGER no");
+    store_tick(f.st);
+    fx_pump(&f);
+    assert_false(f.fatal);
+    assert_int_equal(a.done, 1);                                   /* once */
+    assert_int_equal(store_lookup(f.st, SLICE_LIT("a"), &obj), 0); /* it was on disk */
+    assert_int_equal(store_lookup(f.st, SLICE_LIT("b"), &obj), ZERR_NOT_FOUND);
+    assert_int_equal(store_lookup(f.st, SLICE_LIT("c"), &obj), ZERR_NOT_FOUND);
+    assert_int_equal(fx_put(&f, "c", body_of(10), 0), 0);
+    assert_int_equal(fx_stop(&f), 0);
+    fx_drop_index(&f);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(store_lookup(f.st, SLICE_LIT("a"), &obj), 0);
+    assert_int_equal(store_lookup(f.st, SLICE_LIT("c"), &obj), 0);
+    fx_finish(&f);
+}
+
 static void an_index_that_stays_broken_ends_the_session_and_loses_nothing(void **state)
 {
     (void)state;
@@ -667,6 +738,7 @@ int main(void)
         cmocka_unit_test(a_stop_after_a_fatal_error_ends_once_and_answers_all),
         cmocka_unit_test(a_stop_ends_uploads_in_any_state),
         cmocka_unit_test(a_round_waits_for_an_index_that_comes_back),
+        cmocka_unit_test(nobody_waits_for_ever_for_an_index_on_a_full_disk),
         cmocka_unit_test(an_index_that_stays_broken_ends_the_session_and_loses_nothing),
         cmocka_unit_test(look_ups_see_what_the_lane_has_committed),
         cmocka_unit_test(a_cut_that_fails_is_tried_again_and_hurts_nobody),
