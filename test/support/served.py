@@ -21,11 +21,13 @@ class Server:
         self.child = None
         self.address = None
         self.begun = 0
+        self.killed = False  # clients may find their connections cut
 
     def start(self, directory, *options, seconds=60):
         """True if it listens, False if it has ended instead."""
         program = os.path.join(os.environ["ZKV_BIN"], "zipkvserver")
         words = self.wrap + [program, "-addr", "127.0.0.1:0", "-dir", directory] + list(options)
+        self.killed = False
         with open(self.log, "ab") as log:
             self.begun = log.tell()
             self.child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=log)
@@ -52,6 +54,7 @@ class Server:
         return self.child.wait(seconds)
 
     def kill(self):
+        self.killed = True
         self.child.kill()
         self.child.wait()
 
