@@ -193,3 +193,20 @@ bool dir_is_unsealed(const struct dir_block *b, const struct db_state *s)
     }
     return false;
 }
+
+int dir_settle(struct vfs_file *f, bool *ret_cached)
+{
+    const struct vfs_ops *ops = f->vfs->ops;
+    int rc = ops->datasync(f);
+    if (rc != 0 && rc != ZERR_IO) {
+        return rc;
+    }
+    bool cached = ops->drop_cache(f) != 0;
+    if (rc == ZERR_IO && !cached) {
+        rc = ops->datasync(f);
+    }
+    if (rc == 0) {
+        *ret_cached = cached;
+    }
+    return rc;
+}

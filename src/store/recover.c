@@ -240,13 +240,13 @@ static int open_db(struct recovery *r, uint32_t id)
     (void)snprintf(name, sizeof(name), DB_NAME_FMT, id);
     st->db_id = id;
     int rc = st->vfs->ops->open(st->vfs, name, VFS_WRITE, &st->db_file);
-    if (rc == 0) { /* what a crash left in the cache is on disk before anything builds on it */
-        rc = st->vfs->ops->datasync(st->db_file);
+    if (rc == 0) {
+        bool cached;
+        rc = dir_settle(st->db_file, &cached);
     }
     if (rc != 0) {
         return zerr_fail(r->info, rc, vfs_last_errno(), "%s cannot be opened for writing", name);
     }
-    (void)st->vfs->ops->drop_cache(st->db_file);
     st->db_exists = true;
     return 0;
 }
