@@ -228,7 +228,7 @@ static void refuse_commits(struct store *st, int status)
     }
 }
 
-/* After store_fail(): nothing will commit any more. */
+/* After store_fail(): nothing will commit any more. The lane is idle. */
 static void abandon(struct store *st)
 {
     for (struct commit *c = st->round.items; c != NULL; c = c->next) {
@@ -236,6 +236,7 @@ static void abandon(struct store *st)
     }
     round_deliver(st);
     refuse_commits(st, ZERR_IO);
+    put_abort_all(st, ZERR_IO, true);
 }
 
 /* The index cannot be written, and clients do not wait for ever. What the round has on disk is
@@ -322,7 +323,8 @@ void store_stop(struct store *st, void (*stopped)(void *user, int status), void 
 bool store_wants_tick(const struct store *st)
 {
     return st->waiting != NULL || st->any_stalled || st->index_down || st->flush_failed ||
-           st->tidy_failed;
+           st->tidy_failed || (st->failed && !st->stopped && st->puts != NULL) ||
+           (st->failed && st->commits != NULL);
 }
 
 void store_tick(struct store *st)
@@ -339,6 +341,9 @@ void store_tick(struct store *st)
             answer_busy(st);
         }
         st->index_retry = true;
+    }
+    if (st->failed && !st->stopping && st->lane == LANE_IDLE) {
+        abandon(st); /* so that the running requests end before the stop cuts them */
     }
     lane_kick(st);
     store_stop_step(st);

@@ -423,6 +423,39 @@ static void a_round_waits_for_an_index_that_comes_back(void **state)
     fx_finish(&f);
 }
 
+static void a_store_that_cannot_go_on_answers_before_it_is_stopped(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct upload a, own;
+    struct answer behind;
+    fx_init(&f, 4096);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "a", body_of(10), 0), 0);
+    assert_int_equal(begin(&f, &a, "a", 0), 0);
+    assert_int_equal(begin(&f, &own, "own", 10000), 0); /* in another block */
+    put_commit(a.put, NULL);
+    assert_int_equal(delete_name(&f, "a", &behind), 0); /* in the next round */
+    vfs_mem_fail(f.vfs, MEM_SYNC, 1, ZERR_IO, MEM_FROM_THEN_ON);
+    fx_pump(&f);
+    assert_true(f.fatal);
+    assert_int_equal(a.done, 1);
+    assert_int_equal(own.done + behind.n, 0);
+    assert_true(store_wants_tick(f.st));
+    store_tick(f.st);
+    fx_pump(&f);
+    assert_int_equal(own.done, 1);
+    assert_int_equal(own.status, ZERR_IO);
+    assert_int_equal(behind.n, 1);
+    assert_int_equal(behind.status, ZERR_IO);
+    vfs_mem_fail(f.vfs, 0, 0, 0, MEM_ONCE);
+    assert_int_not_equal(fx_stop(&f), 0);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "b", body_of(10), 0), 0);
+    assert_int_equal(fx_stop(&f), 0);
+    fx_finish(&f);
+}
+
 /* Each kind of change, in the round and behind it, and uploads in all states. */
 static void nobody_waits_for_ever_for_an_index_on_a_full_disk(void **state)
 {
@@ -738,6 +771,7 @@ int main(void)
         cmocka_unit_test(a_stop_after_a_fatal_error_ends_once_and_answers_all),
         cmocka_unit_test(a_stop_ends_uploads_in_any_state),
         cmocka_unit_test(a_round_waits_for_an_index_that_comes_back),
+        cmocka_unit_test(a_store_that_cannot_go_on_answers_before_it_is_stopped),
         cmocka_unit_test(nobody_waits_for_ever_for_an_index_on_a_full_disk),
         cmocka_unit_test(an_index_that_stays_broken_ends_the_session_and_loses_nothing),
         cmocka_unit_test(look_ups_see_what_the_lane_has_committed),
