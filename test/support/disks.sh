@@ -5,6 +5,9 @@
 #                                it ends, however it ends
 #   loop_mount FILE DIR [OPT]    mounts the file system in FILE; the loop device goes with the mount
 #   make_ext4 FILE MIB [OPT..]   a new ext4 in FILE, 4 KiB blocks, nothing kept back for root
+#   loop_device FILE             sets LOOP to a loop device for it, detached at the end
+#   nbd_disk FILE DIR FILTER.. -- PARAMETER..
+#                                FILE as DIR/nbd, through filters of nbdkit
 #   end_disks                    for traps, before anything below $WORK is removed
 own_namespaces()
 {
@@ -42,6 +45,34 @@ loop_mount()
     fail "cannot mount $1: $(cat "$WORK/mount.err")"
 }
 
+LOOPS=
+loop_device()
+{
+    LOOP=$(losetup -f --show "$1") || fail "no loop device is free"
+    LOOPS="$LOOPS $LOOP"
+}
+
+nbd_there()
+{
+    [ -e "$1/nbd" ]
+}
+
+nbd_disk()
+{
+    local file=$1 dir=$2 filters=()
+    shift 2
+    while [ "$1" != -- ]; do
+        filters+=("$1")
+        shift
+    done
+    shift
+    mkdir "$dir"
+    nbdkit -f -U "$dir.sock" "${filters[@]}" file "$file" "$@" 2>"$dir.err" &
+    wait_for 20 test -e "$dir.sock" || fail "nbdkit: $(cat "$dir.err")"
+    nbdfuse "$dir" --unix "$dir.sock" 2>>"$dir.err" &
+    wait_for 20 nbd_there "$dir" || fail "nbdfuse: $(cat "$dir.err")"
+}
+
 # In its own namespace a script may unmount whatever is below its folder.
 end_disks()
 {
@@ -52,5 +83,7 @@ end_disks()
     while read -r dir; do
         umount -l "$dir" 2>/dev/null
     done < <(awk -v work="$WORK/" 'index($5, work) == 1 {print $5}' /proc/self/mountinfo | tac)
+    # shellcheck disable=SC2086 # words
+    [ -z "$LOOPS" ] || losetup -d $LOOPS 2>/dev/null
     return "$code"
 }

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""A disk on which writes fail while a file is there, below a store that is being loaded.
+
+  failing_disk.py DIR FAULT ROUNDS SEED [REMOUNT]    DIR: the mounted file system; FAULT: the file
+
+In each round some of the writes, or all of them, fail for a while under the load of eight clients.
+Then the disk is well again. The server either goes on by itself (what failed was declared void: none
+of it may ever be seen), or it has stopped with words and an exit code (what failed may be there whole
+or not at all). What was acknowledged is there in any case, also after kill -9 and a start.
+
+With REMOUNT, a command that unmounts and mounts the file system, the server must be stopped in each
+round, as ext4 makes itself read-only when its journal cannot be written. Without it rounds go on until
+both endings have been seen ROUNDS times."""
+import hashlib
+import http.client
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+from s3client import Failure
+from served import Ledger, Server, in_threads, telling
+
+CLIENTS = 8
+MAX_ROUNDS = 60
+SIZES = (100, 900, 5000, 30000, 200000)
+
+
+class World:
+    def __init__(self, directory, fault, dice):
+        self.store = os.path.join(directory, "store")
+        self.fault = fault
+        self.dice = dice
+        self.server = Server(directory + ".log")
+        self.ledger = Ledger()
+        self.lock = threading.Lock()
+        self.serial = 0
+        self.failed = []  # keys of PUTs that got 500 in this round
+        self.n_failed = self.survived = self.stopped = 0
+
+    def start(self):
+        if not self.server.start(self.store, "-bs", self.dice.choice(("200000", "41943040"))):
+            raise Failure("no start: " + self.server.said())
+
+    def put(self, client, dice):
+        """False: the server is gone."""
+        with self.lock:
+            self.serial += 1
+            key = "k%d" % self.serial
+        body = dice.randbytes(dice.choice(SIZES))
+        try:
+            reply = self.ledger.put(client, key, body)
+        except (OSError, http.client.HTTPException):
+            return False
+        if reply.status == 500:
+            with self.lock:
+                self.failed.append(key)
+        elif reply.status not in (200, 503):
+            raise Failure("PUT: status %d %s" % (reply.status, reply.body.decode()))
+        return True
+
+    def load(self, sick_seconds):
+        """Well, then sick until something failed (at least for a while), then well again."""
+        seeds = [self.dice.random() for _ in range(CLIENTS)]
+        over = threading.Event()
+
+        def work(number):
+            if number == CLIENTS:
+                time.sleep(0.2)
+                open(self.fault, "w").close()
+                end = time.monotonic() + 20
+                time.sleep(sick_seconds)
+                while not self.failed and self.server.child.poll() is None:
+                    if time.monotonic() > end:
+                        raise Failure("writes fail, and nobody hears of it")
+                    time.sleep(0.01)
+                os.unlink(self.fault)
+                time.sleep(0.2)
+                over.set()
+                return
+            dice = random.Random(seeds[number])
+            client = self.server.client()
+            while not over.is_set() and self.put(client, dice):
+                pass
+
+        try:
+            in_threads(CLIENTS + 1, work)
+        finally:
+            if os.path.exists(self.fault):
+                os.unlink(self.fault)
+
+    def has_stopped(self):
+        """It stops by itself when a failure could not be declared void."""
+        if "not everything could be written" in self.server.said() or "could not be" in self.server.said():
+            try:
+                code = self.server.child.wait(30)
+            except subprocess.TimeoutExpired:
+                raise Failure("it said that it stops, and runs")
+            if code == 0:
+                raise Failure("stopped by an error with exit code 0")
+            return True
+        if self.server.child.poll() is not None:
+            raise Failure("gone without a word, exit code %d" % self.server.child.returncode)
+        return False
+
+    def round(self, remount):
+        if self.server.child is None or self.server.child.poll() is not None:
+            self.start()
+        self.failed = []
+        self.load(self.dice.random() * 0.3)
+        self.n_failed += len(self.failed)
+        if self.has_stopped():
+            self.stopped += 1
+            if remount and subprocess.run(remount).returncode != 0:
+                raise Failure("the file system cannot be mounted again")
+        elif remount:
+            raise Failure("the file system is read-only, and the server runs")
+        else:
+            self.survived += 1
+            self.ledger.allowed.update({key: {None} for key in self.failed})
+            client = self.server.client()
+            if self.ledger.put(client, "well-again", b"x" * 5000).status != 200:
+                raise Failure("the disk is well again, and PUT fails")
+            self.ledger.check(client)
+            if self.dice.random() < 0.5:
+                self.server.kill()
+            else:
+                self.server.stop()
+        self.start()
+        self.ledger.check(self.server.client(), settle=True)
+        if "damaged" in self.server.said():
+            raise Failure("damage where there is none")
+
+    def enough(self, rounds, remount):
+        return self.stopped >= rounds and (remount or self.survived >= rounds)
+
+
+def main():
+    directory, fault, rounds, seed, *remount = sys.argv[1:]
+    world = World(directory, fault, random.Random(seed))
+    os.mkdir(world.store, 0o700)
+    with telling(world.server):
+        number = 0
+        while not world.enough(int(rounds), remount):
+            number += 1
+            if number > MAX_ROUNDS * int(rounds):
+                raise Failure("%d rounds: %d survived, %d stopped" % (number, world.survived, world.stopped))
+            try:
+                world.round(remount)
+            except Exception as failure:
+                raise Failure("round %d of seed %s: %r" % (number, seed, failure)) from failure
+        if world.server.stop() != 0:
+            raise Failure("the last stop")
+    print("%d failures: the server went on after %d of them and stopped with an error after %d; "
+          "%d PUTs got 500, %d were acknowledged"
+          % (number, world.survived, world.stopped, world.n_failed, world.ledger.acknowledged))
+
+
+main()
