@@ -49,6 +49,12 @@ const char *zerr_str(int zerr)
         return "fewer bytes than announced";
     case ZERR_LIMIT:
         return "too many open files";
+    case ZERR_NO_UPLOAD:
+        return "no such upload";
+    case ZERR_BAD_PART:
+        return "a part is not there";
+    case ZERR_SMALL_PART:
+        return "a part is too small";
     default:
         return "unknown error";
     }

@@ -32,6 +32,9 @@ enum zerr {
     ZERR_CANCELED = -17,     /* given up by its owner, or at stop */
     ZERR_INCOMPLETE = -18,   /* fewer bytes than announced */
     ZERR_LIMIT = -19,        /* EMFILE, ENFILE: out of descriptors */
+    ZERR_NO_UPLOAD = -20,    /* no such multipart upload, or it has ended */
+    ZERR_BAD_PART = -21,     /* a part that is named is not there, or is another one */
+    ZERR_SMALL_PART = -22,   /* a part that is not the last one is too small */
 };
 
 /* Not an error: the call's callback will be called later, never before it has returned. */

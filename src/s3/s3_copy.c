@@ -61,6 +61,7 @@ static void handle_opened(void *user, int status)
         return;
     }
     s->spec.src = *reader_object(s->reader);
+    s->spec.extents = reader_extents(s->reader);
     if (s3_judge(&cond, &s->spec.src) != S3_GO_ON) {
         s3_refuse(x, S3_PRECONDITION_FAILED, NULL);
         return;

@@ -152,6 +152,9 @@ static void read_on(struct s3_exchange *x)
         if (len > s->end - s->off) {
             len = s->end - s->off;
         }
+        if (len > reader_span(s->reader, s->off)) {
+            len = reader_span(s->reader, s->off);
+        }
         err = reader_read(s->reader, s->off, (size_t)len, &piece);
         if (err == ZKV_PENDING) {
             s->reading = true;

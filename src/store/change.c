@@ -1,4 +1,4 @@
-/* Deletes and copies: changes without a body of their own.
+/* Deletes, copies, and what happens to multipart uploads: changes without a body of their own.
  *
  * They wait in the lane's queue like complete uploads, get their room when their round begins, and
  * end with it. A delete of names that are not there ends with 0 and writes nothing. */
@@ -10,28 +10,22 @@
 struct change {
     struct commit c;
     struct store *st;
-    store_done_fn deleted;
-    void (*copied)(void *, int, const struct object *);
-    void *user;
+    struct change_answer answer;
     struct record recs[];
 };
 
-static uint8_t *put_bytes(uint8_t *at, struct slice s, struct slice *ret)
+void change_free(struct commit *c)
 {
-    if (s.len > 0) {
-        memcpy(at, s.ptr, s.len);
-    }
-    *ret = slice_of(at, s.len);
-    return at + s.len;
+    free(container_of(c, struct change, c));
 }
 
 static struct change *change_create(struct store *st, enum commit_kind kind, size_t n_recs,
-                                    size_t extra, void *user)
+                                    size_t room, const struct change_answer *answer)
 {
-    struct change *ch = calloc(1, sizeof(*ch) + n_recs * sizeof(struct record) + extra);
+    struct change *ch = calloc(1, sizeof(*ch) + n_recs * sizeof(struct record) + room);
     if (ch != NULL) {
         ch->st = st;
-        ch->user = user;
+        ch->answer = *answer;
         ch->c.kind = kind;
         ch->c.recs = ch->recs;
         ch->c.n_recs = n_recs;
@@ -39,9 +33,30 @@ static struct change *change_create(struct store *st, enum commit_kind kind, siz
     return ch;
 }
 
-void change_free(struct commit *c)
+int change_submit(struct store *st, const struct record *rec, const struct condition *cond,
+                  const struct change_answer *answer)
 {
-    free(container_of(c, struct change, c));
+    if (rec->key.len == 0 || rec->key.len > KEY_MAX_BYTES) {
+        return rec->key.len == 0 ? ZERR_INVALID : ZERR_TOO_LARGE;
+    }
+    size_t room = record_room(rec);
+    int rc = room > RECORD_MAX_BYTES ? ZERR_TOO_LARGE
+                                     : store_may_write(st, room, rec->op == RECORD_ABORT);
+    if (rc != 0) {
+        return rc;
+    }
+    struct change *ch = change_create(st, COMMIT_RECORD, 1, room, answer);
+    if (ch == NULL) {
+        return ZERR_NOMEM;
+    }
+    ch->recs[0] = *rec;
+    (void)record_keep(&ch->recs[0], (uint8_t *)(ch->recs + 1));
+    if (cond != NULL) {
+        ch->c.cond = *cond;
+    }
+    lane_queue(st, &ch->c);
+    lane_kick(st);
+    return 0;
 }
 
 int store_delete(struct store *st, const struct slice *keys, size_t n, const struct condition *cond,
@@ -61,74 +76,45 @@ int store_delete(struct store *st, const struct slice *keys, size_t n, const str
     if (rc != 0) {
         return rc;
     }
-    struct change *ch = change_create(st, COMMIT_DELETE, n, bytes, user);
+    struct change_answer answer = {.done = done, .user = user};
+    struct change *ch = change_create(st, COMMIT_DELETE, n, bytes, &answer);
     if (ch == NULL) {
         return ZERR_NOMEM;
     }
-    uint8_t *at = (uint8_t *)(ch->recs + n);
+    uint8_t *room = (uint8_t *)(ch->recs + n);
     for (size_t i = 0; i < n; i++) {
-        ch->recs[i].op = RECORD_DELETE;
-        at = put_bytes(at, keys[i], &ch->recs[i].key);
+        ch->recs[i] = (struct record){.op = RECORD_DELETE, .key = keys[i]};
+        room = record_keep(&ch->recs[i], room);
     }
     if (cond != NULL) {
         ch->c.cond = *cond;
     }
-    ch->deleted = done;
     lane_queue(st, &ch->c);
     lane_kick(st);
     return 0;
-}
-
-static uint8_t *put_attrs(uint8_t *bytes, struct attr *out, struct attrs in, struct attrs *ret)
-{
-    for (size_t i = 0; i < in.n; i++) {
-        bytes = put_bytes(bytes, in.v[i].name, &out[i].name);
-        bytes = put_bytes(bytes, in.v[i].value, &out[i].value);
-    }
-    *ret = (struct attrs){out, in.n};
-    return bytes;
 }
 
 int store_copy(struct store *st, const struct copy_spec *spec,
                void (*done)(void *user, int status, const struct object *obj), void *user)
 {
-    if (spec->key.len == 0 || spec->key.len > KEY_MAX_BYTES) {
-        return spec->key.len == 0 ? ZERR_INVALID : ZERR_TOO_LARGE;
-    }
-    size_t bytes = spec->key.len + (spec->meta.n + spec->sys.n) * sizeof(struct attr);
-    for (size_t i = 0; i < spec->meta.n; i++) {
-        bytes += spec->meta.v[i].name.len + spec->meta.v[i].value.len;
-    }
-    for (size_t i = 0; i < spec->sys.n; i++) {
-        bytes += spec->sys.v[i].name.len + spec->sys.v[i].value.len;
-    }
-    int rc = bytes > RECORD_MAX_BYTES / 2 ? ZERR_TOO_LARGE : store_may_write(st, bytes, false);
-    if (rc != 0) {
-        return rc;
-    }
-    struct change *ch = change_create(st, COMMIT_COPY, 1, bytes, user);
-    if (ch == NULL) {
-        return ZERR_NOMEM;
-    }
-    struct attr *attrs = (struct attr *)(void *)(ch->recs + 1);
-    uint8_t *at = (uint8_t *)(attrs + spec->meta.n + spec->sys.n);
-    struct record *r = &ch->recs[0];
-    at = put_attrs(at, attrs, spec->meta, &r->meta);
-    at = put_attrs(at, attrs + spec->meta.n, spec->sys, &r->sys);
-    at = put_bytes(at, spec->key, &r->key);
-    r->op = RECORD_PUT;
-    r->body = spec->src.body;
-    r->size = spec->src.size;
-    r->body_framed = spec->src.body_framed;
-    r->body_frame = spec->src.body_frame;
-    r->has_md5 = spec->src.has_md5;
-    memcpy(r->md5, spec->src.md5, sizeof(r->md5));
-    r->mtime_ms = spec->mtime_ms;
-    ch->c.cond = spec->cond;
-    ch->copied = done;
-    lane_queue(st, &ch->c);
-    lane_kick(st);
-    return 0;
+    struct record rec = {
+        .op = RECORD_PUT,
+        .key = spec->key,
+        .part = spec->src.parts,
+        .body = spec->src.body,
+        .size = spec->src.size,
+        .body_framed = spec->src.body_framed,
+        .body_frame = spec->src.body_frame,
+        .has_md5 = spec->src.has_md5,
+        .mtime_ms = spec->mtime_ms,
+        .meta = spec->meta,
+        .sys = spec->sys,
+        .extents = spec->extents,
+    };
+    memcpy(rec.md5, spec->src.md5, sizeof(rec.md5));
+    assert((spec->extents.n > 0) == (spec->src.parts > 0 && spec->src.size > 0));
+    return change_submit(st, &rec, &spec->cond,
+                         &(struct change_answer){.stored = done, .user = user});
 }
 
 /* Names of a delete that are there move to the front; the others need no record. */
@@ -153,6 +139,15 @@ static int keep_live(struct change *ch)
     return 0;
 }
 
+static uint8_t kind_of(const struct commit *c)
+{
+    const struct record *r = &c->recs[0];
+    if (c->kind == COMMIT_DELETE) {
+        return c->n_recs == 1 ? FRAME_DELETE : FRAME_BATCH;
+    }
+    return r->op == RECORD_PUT && r->upload == 0 ? FRAME_COPY : FRAME_UPLOAD;
+}
+
 int change_prepare(struct commit *c)
 {
     struct change *ch = container_of(c, struct change, c);
@@ -165,18 +160,16 @@ int change_prepare(struct commit *c)
     }
     struct buf *scratch = &st->round.scratch;
     struct frame_record fr = {.entries = c->recs, .n_entries = c->n_recs};
+    uint8_t kind = kind_of(c);
     buf_reset(scratch);
-    int rc = frame_record_encode(&fr, false, scratch);
+    int rc = frame_record_encode(&fr, frame_implies_place(kind), scratch);
     if (rc != 0) {
         return rc;
     }
     if (scratch->len > RECORD_MAX_BYTES) {
         return ZERR_TOO_LARGE;
     }
-    c->head = (struct frame_head){.record_len = (uint32_t)scratch->len};
-    c->head.kind = c->kind == COMMIT_COPY ? FRAME_COPY
-                   : c->n_recs == 1       ? FRAME_DELETE
-                                          : FRAME_BATCH;
+    c->head = (struct frame_head){.kind = kind, .record_len = (uint32_t)scratch->len};
     c->frame_len = frame_len(c->head.record_len, 0);
     struct block *b;
     rc = block_reserve(st, c->frame_len, &b, &c->off);
@@ -186,38 +179,41 @@ int change_prepare(struct commit *c)
     frame_join(c, b);
     frame_head_encode(&c->head, &b->header, c->off, c->head_bytes);
     for (size_t i = 0; i < c->n_recs; i++) {
-        c->recs[i].framed = true;
-        c->recs[i].frame = (struct place){b->number, c->off};
+        record_set_frame(&c->recs[i], (struct place){b->number, c->off}, &c->head);
     }
     return 0;
 }
 
-static void tell(struct change *ch, int status, const struct object *obj)
+static void tell(const struct change_answer *a, int status, const struct object *obj, uint64_t seq)
 {
-    if (ch->c.kind == COMMIT_COPY && ch->copied != NULL) {
-        ch->copied(ch->user, status, obj);
-    } else if (ch->c.kind == COMMIT_DELETE && ch->deleted != NULL) {
-        ch->deleted(ch->user, status);
+    if (a->stored != NULL) {
+        a->stored(a->user, status, status == 0 ? obj : NULL);
+    } else if (a->begun != NULL) {
+        a->begun(a->user, status, status == 0 ? seq : 0);
+    } else if (a->done != NULL) {
+        a->done(a->user, status);
     }
 }
 
 void change_answer(struct commit *c, int status)
 {
     struct change *ch = container_of(c, struct change, c);
-    struct change now = *ch;
-    ch->deleted = NULL;
-    ch->copied = NULL;
-    tell(&now, status, NULL);
+    struct change_answer now = ch->answer;
+    ch->answer = (struct change_answer){0};
+    tell(&now, status, NULL, 0);
 }
 
 void change_end_round(struct commit *c)
 {
     struct change *ch = container_of(c, struct change, c);
     struct store *st = ch->st;
-    struct change end = *ch;
+    struct change_answer end = ch->answer;
     struct object obj = {0};
+    uint64_t seq = ch->recs[0].seq;
     int status = c->status;
-    if (c->kind == COMMIT_COPY && status == 0) {
+    if (c->kind == COMMIT_DELETE && status == 0) {
+        st->stats.deletes += c->n_recs;
+    } else if (status == 0) {
         const struct record *r = &ch->recs[0];
         obj = (struct object){.body = r->body,
                               .size = r->size,
@@ -226,11 +222,11 @@ void change_end_round(struct commit *c)
                               .body_framed = r->body_framed,
                               .body_frame = r->body_frame,
                               .has_md5 = r->has_md5,
-                              .mtime_ms = r->mtime_ms};
+                              .mtime_ms = r->mtime_ms,
+                              .parts = r->part};
         memcpy(obj.md5, r->md5, sizeof(obj.md5));
-        st->stats.copies++;
-    } else if (status == 0) {
-        st->stats.deletes += c->n_recs;
+        st->stats.copies += c->head.kind == FRAME_COPY;
+        st->stats.puts += r->op == RECORD_PUT && c->head.kind == FRAME_UPLOAD;
     }
     if (c->block == NULL) {
         change_free(c);
@@ -240,5 +236,5 @@ void change_end_round(struct commit *c)
     } else if (frame_give_up(c)) {
         change_free(c);
     }
-    tell(&end, status, status == 0 ? &obj : NULL);
+    tell(&end, status, &obj, seq);
 }

@@ -44,8 +44,9 @@ struct db_pos {
 struct db_visitor {
     void *user;
     /* Each record, in order. rev counts damaged members' records by their extra field, so that
-     * revisions stay what they were. The record is valid during the call. Non-zero stops the scan
-     * and is returned by db_scan(). May be NULL. */
+     * revisions stay what they were; of a record that is not in the history (record_in_history())
+     * it is that of the next one that is. The record is valid during the call. Non-zero stops the
+     * scan and is returned by db_scan(). May be NULL. */
     int (*record)(void *user, uint64_t rev, const struct record *);
     /* One or more members in the middle, from off on, could not be read; their records
      * [first_rev, first_rev + count) were not seen and must come from the blocks. count is exact;
@@ -89,13 +90,20 @@ int db_read_extra(struct vfs_file *, uint64_t off, struct db_extra *ret) ZKV_MUS
 
 /* ---- batch: records published and not flushed ---- */
 
+/* The db_state.features that a reader of this record must know. */
+static inline uint64_t record_features(const struct record *r)
+{
+    return record_in_history(r) && r->extents.n == 0 && r->upload == 0 ? 0 : DB_FEATURE_UPLOADS;
+}
+
 struct db_batch;
 int db_batch_create(struct db_batch **ret) ZKV_MUST_CHECK;
 void db_batch_destroy(struct db_batch *);
 /* Encodes and deflates one record. On failure (ZERR_NOMEM) the batch is as it was: room for the
  * compressed record is made before anything is fed to deflate. */
 int db_batch_add(struct db_batch *, const struct record *) ZKV_MUST_CHECK;
-uint64_t db_batch_count(const struct db_batch *);
+uint64_t db_batch_count(const struct db_batch *); /* of the history: revisions */
+bool db_batch_is_empty(const struct db_batch *);  /* no records of any kind */
 uint64_t db_batch_bytes(const struct db_batch *); /* memory held, compressed */
 /* Finishes the member: the message's scalars behind the records, gzip trailer, header with the
  * extra field. The bytes are valid until the next call on the batch. May be called again (after a

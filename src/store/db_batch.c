@@ -25,7 +25,8 @@
 struct db_batch {
     z_stream z;
     bool unflushed;    /* records since deflate was at a byte boundary */
-    uint64_t count;    /* records */
+    uint64_t count;    /* records in the history */
+    uint64_t events;   /* other records */
     uint32_t crc, len; /* of the records' part of the message, as gzip counts */
     struct buf out;    /* header room, deflate stream */
     struct buf record; /* scratch: one record with its tag and length */
@@ -68,7 +69,7 @@ void db_batch_reset(struct db_batch *b)
 {
     (void)deflateReset(&b->z);
     b->unflushed = false;
-    b->count = 0;
+    b->count = b->events = 0;
     b->crc = (uint32_t)crc32(0, NULL, 0);
     b->len = 0;
     b->out.len = MEMBER_HEADER_BYTES;
@@ -77,6 +78,11 @@ void db_batch_reset(struct db_batch *b)
 uint64_t db_batch_count(const struct db_batch *b)
 {
     return b->count;
+}
+
+bool db_batch_is_empty(const struct db_batch *b)
+{
+    return b->count + b->events == 0;
 }
 
 uint64_t db_batch_bytes(const struct db_batch *b)
@@ -124,7 +130,8 @@ static int encode_field(struct db_batch *b, const struct record *rec, struct sli
     if (err != 0) {
         return err;
     }
-    if (!pb_encode_tag(&stream, PB_WT_STRING, zipkv_Db_history_tag) ||
+    if (!pb_encode_tag(&stream, PB_WT_STRING,
+                       record_in_history(rec) ? zipkv_Db_history_tag : zipkv_Db_event_tag) ||
         !pb_encode_varint(&stream, b->record.len - PREFIX_MAX)) {
         return ZERR_TOO_LARGE;
     }
@@ -150,7 +157,8 @@ int db_batch_add(struct db_batch *b, const struct record *rec)
     b->crc = (uint32_t)crc32(b->crc, field.ptr, (uInt)field.len);
     b->len += (uint32_t)field.len;
     b->unflushed = true;
-    b->count++;
+    b->count += record_in_history(rec);
+    b->events += !record_in_history(rec);
     return 0;
 }
 

@@ -30,14 +30,15 @@ struct scan {
     uint8_t store_id[STORE_ID_BYTES];
 
     /* The member being read. */
-    uint64_t off, limit; /* its first byte; where reading must stop */
-    uint64_t fed;        /* bytes given to inflate, those in z.next_in included */
-    bool hand_out;       /* the second time */
-    bool ended;          /* inflate saw the end, check sum and length are right */
-    int err;             /* hard: the device, memory, the visitor */
-    int record_err;      /* of the first record that cannot be decoded */
-    uint64_t rev;        /* of the next record */
-    uint64_t n_records;
+    uint64_t off, limit;    /* its first byte; where reading must stop */
+    uint64_t fed;           /* bytes given to inflate, those in z.next_in included */
+    bool hand_out;          /* the second time */
+    bool ended;             /* inflate saw the end, check sum and length are right */
+    int err;                /* hard: the device, memory, the visitor */
+    int record_err;         /* of the first record that cannot be decoded */
+    uint64_t rev;           /* of the next record */
+    uint64_t n_records;     /* of the history */
+    uint64_t n_events;      /* other records */
     struct buf open_blocks; /* uint32_t each */
 
     uint64_t shown; /* progress */
@@ -51,7 +52,7 @@ struct scan {
 /* A member that is good. */
 struct member {
     uint64_t len;
-    uint64_t n_records;
+    uint64_t n_records, n_events;
     bool has_extra;
     struct db_extra extra;
     zipkv_Db msg; /* scalars only */
@@ -183,14 +184,16 @@ static bool read_inflated_cb(pb_istream_t *stream, pb_byte_t *buf, size_t count)
 
 /* ---- one member ------------------------------------------------------------------------------ */
 
-static bool history_cb(pb_istream_t *stream, const pb_field_t *field, void **arg)
+/* A record of the history, or one of the others: the message must say the same as the field. */
+static bool record_cb(pb_istream_t *stream, const pb_field_t *field, void **arg)
 {
     struct scan *s = *arg;
     size_t len = stream->bytes_left;
     struct record rec;
     int err;
 
-    (void)field;
+    bool in_history = field->tag == zipkv_Db_history_tag;
+
     if (len > RECORD_MAX_HISTORY_BYTES) {
         return false;
     }
@@ -199,18 +202,23 @@ static bool history_cb(pb_istream_t *stream, const pb_field_t *field, void **arg
     if (s->err != 0 || !pb_read(stream, s->record.ptr, len)) {
         return false;
     }
-    s->n_records++;
+    s->n_records += in_history;
+    s->n_events += !in_history;
     if (s->record_err != 0) {
         return true; /* the check sum decides whether it is damage */
     }
     arena_reset(&s->arena);
     err = record_decode_history(slice_of(s->record.ptr, len), &s->arena, &rec);
+    if (err == 0 && record_in_history(&rec) != in_history) {
+        err = ZERR_CORRUPT;
+    }
     if (err == ZERR_NOMEM) {
         s->err = err;
     } else if (err != 0) {
         s->record_err = err;
     } else if (s->hand_out) {
-        s->err = s->visitor->record(s->visitor->user, s->rev++, &rec);
+        s->err = s->visitor->record(s->visitor->user, s->rev, &rec);
+        s->rev += in_history;
     }
     return s->err == 0;
 }
@@ -247,11 +255,11 @@ static int read_member(struct scan *s, uint64_t off, uint64_t limit, bool hand_o
     s->hand_out = hand_out;
     s->ended = false;
     s->err = s->record_err = 0;
-    s->n_records = 0;
+    s->n_records = s->n_events = 0;
     s->out_pos = s->out_len = 0;
     buf_reset(&s->open_blocks);
     *msg = (zipkv_Db)zipkv_Db_init_zero;
-    msg->history = (pb_callback_t){.funcs.decode = history_cb, .arg = s};
+    msg->history = msg->event = (pb_callback_t){.funcs.decode = record_cb, .arg = s};
     msg->open_blocks = (pb_callback_t){.funcs.decode = open_blocks_cb, .arg = s};
     decoded = pb_decode(&stream, zipkv_Db_fields, msg);
     if (s->err != 0) {
@@ -294,6 +302,7 @@ static int check_member(struct scan *s, uint64_t off, uint64_t rev, struct membe
     }
     ret->len = s->fed - s->z.avail_in;
     ret->n_records = s->n_records;
+    ret->n_events = s->n_events;
     if (!message_fits(s, &ret->msg) || (ret->has_extra && (ret->len != ret->extra.member_len ||
                                                            ret->n_records != ret->extra.count))) {
         return ZERR_CORRUPT;
@@ -433,7 +442,7 @@ static int take_member(struct scan *s, const struct member *m, struct db_summary
     zipkv_Db again;
 
     merge_state(s, m, &sum->state);
-    if (s->visitor->record != NULL && m->n_records > 0) {
+    if (s->visitor->record != NULL && m->n_records + m->n_events > 0) {
         int err;
 
         s->rev = sum->end.rev;

@@ -148,7 +148,7 @@ int dir_choose_db(struct vfs *vfs, const struct dir_view *v, uint32_t *ret_id, b
     struct contender best = {0};
     bool found = false;
     for (size_t i = 0; i < v->n_dbs; i++) {
-        struct contender c;
+        struct contender c = {0};
         struct zerr_info ignored = {0};
         int rc = examine(vfs, v->dbs[i], &c, &ignored);
         if (rc == ZERR_CORRUPT) {

@@ -96,6 +96,15 @@ int flush_begin(struct store *st)
     return 0;
 }
 
+int flush_add(struct store *st, const struct record *rec)
+{
+    int rc = db_batch_add(st->batch, rec);
+    if (rc == 0) {
+        st->flush_state.features |= record_features(rec);
+    }
+    return rc;
+}
+
 static int sync_blocks(struct store *st)
 {
     struct round *r = &st->round;
@@ -328,6 +337,7 @@ void index_fill_mark(const struct store *st, struct index_mark *m)
     m->generation = st->generation;
     m->n_records = st->n_records;
     m->seq = st->mark_seq;
+    m->last_seq = st->mark_last_seq;
     m->db_last_member = st->db_last.off;
     m->db_last_member_rev = st->db_last.rev;
     m->db_length = st->db_end.off;

@@ -67,6 +67,12 @@
  * punched out where the file system can. A VOID frame whose record checks names sequence numbers
  * that were handed out and must never count (void_first..void_last).
  *
+ * A multipart upload is frames of its own kinds: UPLOAD (no body; what its record says: it began, it
+ * was given up, a part that is made of others' bytes, or the object that completes it) and PART
+ * (record, body and sums, as in a PUT frame). The completing record lists the object's bytes as
+ * extents of other frames' bodies; where its body would be, nothing is. Its MD5 is that of the parts'
+ * MD5s one behind the other. A copy of it lists the same extents.
+ *
  * A body's Location.offset points at the body itself, so readers of the original's format need to
  * know nothing of frames. The original's blocks have no header and no frames.
  *
@@ -89,7 +95,10 @@
  * so that a member that cannot be read is passed over by its length and its records are known to
  * be missing: damage in the middle is not the end. A member without it is the original's.
  *
- * Revision N is the state after the first N+1 records, counted from 0.
+ * Revision N is the state after the first N+1 records, counted from 0. What happened to multipart
+ * uploads, but for the object that completes one, has sequence numbers like the records and stands
+ * among them in Db.event, without revisions; count and first revision do not count it. Where there
+ * is any of this, Db.features has DB_FEATURE_UPLOADS.
  *
  * Flush: sync every block that holds one of the batch's records; pwrite the member at the last good
  * length; fdatasync. A failed append is cut back and the batch kept; if the cut or the sync fails
@@ -98,7 +107,7 @@
  * followed by 0; generation + 1) only at start, when small members waste a quarter of the file and
  * at least 1 MiB, and in rebuild.
  *
- * A record in the history whose size or offset does not fit the original's sint32 has
+ * A record in the history whose size or offset does not fit the original's sint32, or with extents, has
  * Location {backend_file 2147483647, size 1} and its true place in our fields.
  * next_backend_file is above every block number used or present.
  *
@@ -151,6 +160,8 @@
 /* What a member costs beyond its records (header, scalars, trailer, deflate starting anew): 230 to
  * 350 bytes, measured with S3QL's records. */
 #define DB_MEMBER_WASTE 300
+#define DB_FEATURE_UPLOADS 1u /* there are, or were, multipart uploads */
+#define DB_FEATURES DB_FEATURE_UPLOADS
 #define DB_WASTE_MIN (1u << 20) /* at least so much makes a rewrite worth it */
 
 #define SEQ_COUNTER_BITS 40
@@ -158,7 +169,7 @@
 #define SEQ_SESSION(seq) ((seq) >> SEQ_COUNTER_BITS)
 #define SEQ_FIRST(session) (((uint64_t)(session) << SEQ_COUNTER_BITS) + 1)
 
-#define INDEX_VERSION 1
+#define INDEX_VERSION 2
 #define INDEX_WAL_MAX (4u << 20)
 #define INDEX_NAME "index.sqlite"
 #define LOCK_NAME "lock"

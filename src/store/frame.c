@@ -91,7 +91,8 @@ int frame_head_decode(const uint8_t in[FRAME_HEAD_BYTES], const struct block_hea
     head.kind = in[5];
     head.record_len = le32_get(in + 20);
     head.body_len = le64_get(in + 32);
-    if (in[4] != FRAME_VERSION || (head.kind & FRAME_MUST_UNDERSTAND) != 0) {
+    if (in[4] != FRAME_VERSION || ((head.kind & FRAME_MUST_UNDERSTAND) != 0 &&
+                                   head.kind != FRAME_PART && head.kind != FRAME_UPLOAD)) {
         return ZERR_UNSUPPORTED;
     }
     if (head.record_len > RECORD_MAX_BYTES || head.body_len > BODY_MAX_BYTES ||

@@ -27,9 +27,23 @@ enum frame_kind {
     FRAME_DELETE = 3,
     FRAME_BATCH = 4, /* several records, all or none */
     FRAME_VOID = 5,  /* room given up; may hold a record with void numbers (record_len > 0) */
-    FRAME_PART = 6,  /* a part of a multipart upload */
     FRAME_MUST_UNDERSTAND = 0x80, /* bit: a reader that does not know the kind must refuse */
+    FRAME_PART = 0x86,            /* a part of a multipart upload: record + body + sums */
+    FRAME_UPLOAD = 0x87, /* what else happens to one: began, given up, a part made of others'
+                            bytes, completed; a record alone */
 };
+
+/* The frame has a body of its own. */
+static inline bool frame_has_body(uint8_t kind)
+{
+    return kind == FRAME_PUT || kind == FRAME_PART;
+}
+
+/* The record does not say where its body is: it is in this frame (and in an UPLOAD frame empty). */
+static inline bool frame_implies_place(uint8_t kind)
+{
+    return frame_has_body(kind) || kind == FRAME_UPLOAD;
+}
 
 struct frame_head {
     uint8_t kind;
@@ -68,6 +82,19 @@ static inline uint64_t frame_len(uint32_t record_len, uint64_t body_len)
 {
     uint64_t n = frame_body_off(record_len) + body_len + frame_sums_len(body_len);
     return (n + FRAME_ALIGN - 1) / FRAME_ALIGN * FRAME_ALIGN;
+}
+
+/* The record is in the frame at `at`; where its kind implies it, so is the body. */
+static inline void record_set_frame(struct record *r, struct place at,
+                                    const struct frame_head *head)
+{
+    r->framed = true;
+    r->frame = at;
+    if (frame_implies_place(head->kind)) {
+        r->body = (struct place){at.block, at.off + frame_body_off(head->record_len)};
+        r->body_framed = true;
+        r->body_frame = at;
+    }
 }
 
 /* CRC-32 (zlib's) over the encoded head and the record: what stands behind the record. */

@@ -126,7 +126,7 @@ static int write_counts(struct index *ix)
     rc |= bind_u64(s, 5, m->db_last_member) | bind_u64(s, 6, m->db_last_member_rev);
     rc |= bind_u64(s, 7, m->db_length) | bind_u64(s, 8, t->objects) | bind_u64(s, 9, t->live_bytes);
     rc |= bind_u64(s, 10, t->name_bytes) | bind_u64(s, 11, t->damaged);
-    rc |= bind_u64(s, 12, m->db_members);
+    rc |= bind_u64(s, 12, m->db_members) | bind_u64(s, 13, m->last_seq);
     return rc != SQLITE_OK ? ZERR_NOMEM : index_run(s);
 }
 
@@ -175,9 +175,9 @@ static int bind_put(struct index *ix, sqlite3_stmt *s, const struct record *rec,
     rc |= rec->has_md5 ? index_bind_slice(s, 9, slice_of(rec->md5, sizeof rec->md5))
                        : sqlite3_bind_null(s, 9);
     rc |= rec->mtime_ms != 0 ? sqlite3_bind_int64(s, 10, rec->mtime_ms) : sqlite3_bind_null(s, 10);
-    rc |= sqlite3_bind_int64(s, 11, damaged);
+    rc |= sqlite3_bind_int64(s, 11, damaged) | sqlite3_bind_int64(s, 12, rec->part);
     rc |=
-        ix->meta.len > 0 ? index_bind_slice(s, 12, buf_slice(&ix->meta)) : sqlite3_bind_null(s, 12);
+        ix->meta.len > 0 ? index_bind_slice(s, 13, buf_slice(&ix->meta)) : sqlite3_bind_null(s, 13);
     return rc != SQLITE_OK ? ZERR_NOMEM : 0;
 }
 
@@ -296,8 +296,19 @@ static int tx_result(struct index *ix, int rc)
 int index_apply(struct index *ix, const struct record *rec, bool damaged)
 {
     assert(ix->in_tx);
-    return tx_result(ix, rec->op == RECORD_PUT ? apply_put(ix, rec, damaged)
-                                               : apply_delete(ix, rec->key));
+    switch (rec->op) {
+    case RECORD_PUT: {
+        int rc = apply_put(ix, rec, damaged);
+        if (rc == 0 && rec->upload != 0) {
+            rc = index_end_upload(ix, rec->upload);
+        }
+        return tx_result(ix, rc);
+    }
+    case RECORD_DELETE:
+        return tx_result(ix, apply_delete(ix, rec->key));
+    default:
+        return tx_result(ix, index_apply_upload(ix, rec, damaged));
+    }
 }
 
 /* Runs a damage UPDATE that is bound already (bound: its binds' results). */
@@ -399,6 +410,11 @@ int index_row_object(sqlite3_stmt *s, int col, struct object *ret)
     }
     o.mtime_ms = sqlite3_column_int64(s, col + 8);
     o.damaged = sqlite3_column_int64(s, col + 9) != 0;
+    int64_t parts = sqlite3_column_int64(s, col + 10);
+    if (parts < 0 || parts > PART_MAX) {
+        return ZERR_CORRUPT;
+    }
+    o.parts = (uint32_t)parts;
     *ret = o;
     return 0;
 }

@@ -14,11 +14,18 @@
  *           block, offset, size,                  -- the body
  *           frame_block, frame_offset,            -- frame with its record; NULL: the original's
  *           body_frame_block, body_frame_offset,  -- NULL: the record's frame; block -1: none
- *           md5 BLOB, mtime INTEGER, damage INTEGER, meta BLOB) WITHOUT ROWID
+ *           md5 BLOB, mtime INTEGER, damage INTEGER,
+ *           parts INTEGER,                        -- of a multipart object; 0: it is none
+ *           meta BLOB) WITHOUT ROWID
  *   objects_by_place on objects(block, offset)
  *   objects_damaged on objects(block, offset) where damage <> 0
- *   mark(one row: store_id, generation, n_records, seq, db_last_member, db_last_member_rev,
- *        db_length, db_members, objects, live_bytes, name_bytes, damaged)
+ *   uploads(id INTEGER PRIMARY KEY, key BLOB, mtime INTEGER, record BLOB)  -- under way
+ *   uploads_by_key on uploads(key, id)
+ *   parts(upload, number, record BLOB, PRIMARY KEY(upload, number)) WITHOUT ROWID
+ *   mark(one row: store_id, generation, n_records, seq, last_seq, db_last_member,
+ *        db_last_member_rev, db_length, db_members, objects, live_bytes, name_bytes, damaged)
+ *
+ * Records of uploads and parts stand there in the history's form (record.h).
  */
 #ifndef ZKV_STORE_INDEX_H
 #define ZKV_STORE_INDEX_H
@@ -33,7 +40,8 @@ struct index_mark {
     uint8_t store_id[STORE_ID_BYTES];
     uint64_t generation;         /* of the db that the positions below belong to */
     uint64_t n_records;          /* records applied = revision of the next one */
-    uint64_t seq;                /* of the last applied record; 0 if it had none */
+    uint64_t seq;                /* of the last of these; 0 if it had none */
+    uint64_t last_seq;           /* highest number applied, of whatever kind of record */
     uint64_t db_last_member;     /* a member boundary: what was flushed when noted */
     uint64_t db_last_member_rev; /* revision of its first record */
     uint64_t db_length;          /* never more than is synced (I2) */
@@ -58,6 +66,7 @@ struct object {
     bool has_md5;
     uint8_t md5[16];
     int64_t mtime_ms; /* 0: unknown */
+    uint32_t parts;   /* of a multipart object: md5 is that of the parts' MD5s; 0: it is none */
     bool damaged;
 };
 
@@ -88,8 +97,9 @@ int index_get_totals(struct index *, struct index_totals *ret) ZKV_MUST_CHECK;
 /* ---- writing: one transaction at a time, on the writer, all between begin and commit ----
  * After a failed call the transaction can only be rolled back: index_commit() gives that error. */
 int index_begin(struct index *) ZKV_MUST_CHECK;
-/* Applies a record to the objects table. For a PUT of unframed bodies meta is stored; `damaged`
- * sets the mark. A record of a name clears its earlier damage mark. */
+/* Applies a record. For a PUT of unframed bodies meta is stored; `damaged` sets the mark. A record
+ * of a name clears its earlier damage mark. A PUT that completes an upload ends it; parts of uploads
+ * that there are not change nothing, and a damaged part is as if it had not come. */
 int index_apply(struct index *, const struct record *, bool damaged) ZKV_MUST_CHECK;
 int index_set_mark(struct index *, const struct index_mark *) ZKV_MUST_CHECK;
 /* Marks (or clears) all names whose body is at `body`. Empty bodies of the original have no bytes
@@ -125,14 +135,19 @@ struct list_query {
     /* Names are rolled up to the first delimiter behind the prefix; empty: none. */
     struct slice delimiter;
     size_t max; /* entries, common prefixes too; 0: an empty page, not truncated */
+    /* Instead of names the uploads under way, in order of name and number. */
+    bool uploads;
+    uint64_t after_upload; /* not 0: behind this one of the name `after`, else behind all of them */
 };
 struct list_entry {
     struct slice key; /* name or common prefix */
     bool is_prefix;
     uint64_t size;
+    uint64_t upload; /* its number */
     int64_t mtime_ms;
     bool has_md5;
     uint8_t md5[16];
+    uint32_t parts;
 };
 struct list_page {
     struct arena arena; /* holds entries and keys */
@@ -145,6 +160,18 @@ struct list_page {
  * list_page_finish(). */
 int index_list(struct index *, const struct list_query *, struct list_page *ret) ZKV_MUST_CHECK;
 void list_page_finish(struct list_page *);
+
+/* An upload under way: its record, in the arena. ZERR_NO_UPLOAD. */
+int index_upload(struct index *, uint64_t id, struct arena *, struct record *ret) ZKV_MUST_CHECK;
+/* Whether it is under way: 0 or ZERR_NO_UPLOAD. */
+int index_has_upload(struct index *, uint64_t id) ZKV_MUST_CHECK;
+/* The first above `after` that began before that time. ZERR_NOT_FOUND: none. */
+int index_old_upload(struct index *, int64_t before_ms, uint64_t after, struct arena *,
+                     struct record *ret) ZKV_MUST_CHECK;
+/* Its parts with numbers above `after`, in order. The record is valid during the call, which must
+ * not use the connection; non-zero stops and is returned. */
+int index_each_part(struct index *, uint64_t id, uint32_t after,
+                    int (*each)(void *user, const struct record *), void *user) ZKV_MUST_CHECK;
 
 /* All live names in order of (body block, body offset, name), for rebase and verify. The slice is
  * valid during the call; non-zero stops and is returned. Read in batches of some hundred, no

@@ -45,6 +45,9 @@ static int first_bound(const struct list_query *q, struct buf *bound)
     if (q->after.len == 0 || slice_cmp(q->after, q->prefix) < 0) {
         return buf_append(bound, q->prefix.ptr, q->prefix.len);
     }
+    if (q->uploads && q->after_upload != 0) {
+        return buf_append(bound, q->after.ptr, q->after.len); /* STMT_LIST_UPLOADS does the rest */
+    }
     /* A common prefix that `after` stands in is not above `after`. */
     struct slice rolled = common_prefix(q, q->after);
     if (rolled.len > 0) {
@@ -74,7 +77,8 @@ static int grow(struct list_page *page, size_t *cap, size_t max)
     return 0;
 }
 
-static int add_entry(sqlite3_stmt *s, struct slice key, bool is_prefix, struct list_page *page)
+static int add_entry(sqlite3_stmt *s, struct slice key, bool is_prefix, bool is_upload,
+                     struct list_page *page)
 {
     struct list_entry e = {.key = arena_dup(&page->arena, key), .is_prefix = is_prefix};
     if (e.key.ptr == NULL) {
@@ -82,12 +86,13 @@ static int add_entry(sqlite3_stmt *s, struct slice key, bool is_prefix, struct l
     }
     if (!is_prefix) {
         struct slice md5 = index_column_slice(s, 3);
-        e.size = (uint64_t)sqlite3_column_int64(s, 1);
+        *(is_upload ? &e.upload : &e.size) = (uint64_t)sqlite3_column_int64(s, 1);
         e.mtime_ms = sqlite3_column_int64(s, 2);
         e.has_md5 = md5.len == sizeof e.md5;
         if (e.has_md5) {
             memcpy(e.md5, md5.ptr, sizeof e.md5);
         }
+        e.parts = (uint32_t)sqlite3_column_int64(s, 5);
     }
     page->entries[page->n++] = e;
     return 0;
@@ -114,7 +119,7 @@ static int walk(sqlite3_stmt *s, const struct list_query *q, struct buf *bound,
         struct slice rolled = common_prefix(q, key);
         rc = grow(page, cap, q->max);
         if (rc == 0) {
-            rc = add_entry(s, rolled.len > 0 ? rolled : key, rolled.len > 0, page);
+            rc = add_entry(s, rolled.len > 0 ? rolled : key, rolled.len > 0, q->uploads, page);
         }
         if (rc == 0 && rolled.len > 0) {
             sqlite3_reset(s); /* before the bound it is bound to changes; the name was copied */
@@ -132,7 +137,8 @@ int index_list(struct index *ix, const struct list_query *q, struct list_page *r
     struct list_page page = {0};
     struct buf bound = {0};
     size_t cap = 0;
-    sqlite3_stmt *s = ix->stmts[STMT_LIST];
+    sqlite3_stmt *s = ix->stmts[q->uploads ? STMT_LIST_UPLOADS : STMT_LIST];
+    sqlite3_int64 after = q->uploads ? (sqlite3_int64)q->after_upload : 0;
     bool snapshot = sqlite3_get_autocommit(ix->db) != 0;
     int rc = q->max == 0 ? ZERR_NOT_FOUND : first_bound(q, &bound);
     if (rc == 0 && snapshot) {
@@ -143,9 +149,13 @@ int index_list(struct index *ix, const struct list_query *q, struct list_page *r
     }
     while (rc == 0) {
         rc = index_bind_slice(s, 1, buf_slice(&bound)) != SQLITE_OK ? ZERR_NOMEM : 0;
+        if (rc == 0 && q->uploads && sqlite3_bind_int64(s, 2, after) != SQLITE_OK) {
+            rc = ZERR_NOMEM;
+        }
         if (rc == 0) {
             rc = walk(s, q, &bound, &page, &cap);
             sqlite3_reset(s);
+            after = 0; /* of the first bound alone */
         }
     }
     if (snapshot) {

@@ -21,11 +21,17 @@ static const char schema[] =
     " block INTEGER NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL,"
     " frame_block INTEGER, frame_offset INTEGER,"
     " body_frame_block INTEGER, body_frame_offset INTEGER,"
-    " md5 BLOB, mtime INTEGER, damage INTEGER NOT NULL, meta BLOB) WITHOUT ROWID;"
+    " md5 BLOB, mtime INTEGER, damage INTEGER NOT NULL, parts INTEGER NOT NULL,"
+    " meta BLOB) WITHOUT ROWID;"
     "CREATE INDEX objects_by_place ON objects(block, offset);"
     "CREATE INDEX objects_damaged ON objects(block, offset) WHERE damage <> 0;"
+    "CREATE TABLE uploads(id INTEGER PRIMARY KEY, key BLOB NOT NULL, mtime INTEGER NOT NULL,"
+    " record BLOB NOT NULL);"
+    "CREATE INDEX uploads_by_key ON uploads(key, id);"
+    "CREATE TABLE parts(upload INTEGER NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL,"
+    " PRIMARY KEY(upload, number)) WITHOUT ROWID;"
     "CREATE TABLE mark(id INTEGER PRIMARY KEY CHECK (id = 1), store_id BLOB,"
-    " generation INTEGER, n_records INTEGER, seq INTEGER,"
+    " generation INTEGER, n_records INTEGER, seq INTEGER, last_seq INTEGER,"
     " db_last_member INTEGER, db_last_member_rev INTEGER, db_length INTEGER, db_members INTEGER,"
     " objects INTEGER NOT NULL, live_bytes INTEGER NOT NULL,"
     " name_bytes INTEGER NOT NULL, damaged INTEGER NOT NULL);"
@@ -39,12 +45,19 @@ static const char *const sql[N_STMTS] = {
     [STMT_BEGIN] = "BEGIN",
     [STMT_COMMIT] = "COMMIT",
     [STMT_ROLLBACK] = "ROLLBACK",
-    [STMT_MARK] =
-        "SELECT store_id, generation, n_records, seq, db_last_member, db_last_member_rev,"
-        " db_length, objects, live_bytes, name_bytes, damaged, db_members FROM mark WHERE id = 1",
+    [STMT_MARK] = "SELECT store_id, generation, n_records, seq, db_last_member, db_last_member_rev,"
+                  " db_length, objects, live_bytes, name_bytes, damaged, db_members, last_seq"
+                  " FROM mark WHERE id = 1",
     [STMT_LOOKUP] = "SELECT " INDEX_OBJECT_COLUMNS " FROM objects WHERE key = ?1",
     [STMT_META] = "SELECT meta FROM objects WHERE key = ?1",
-    [STMT_LIST] = "SELECT key, size, mtime, md5, damage FROM objects WHERE key >= ?1 ORDER BY key",
+    [STMT_LIST] = "SELECT key, size, mtime, md5, damage, parts FROM objects WHERE key >= ?1"
+                  " ORDER BY key",
+    [STMT_LIST_UPLOADS] = "SELECT key, id, mtime, NULL, 0, 0 FROM uploads"
+                          " WHERE key >= ?1 AND (key > ?1 OR id > ?2) ORDER BY key, id",
+    [STMT_UPLOAD] = "SELECT record FROM uploads WHERE id = ?1",
+    [STMT_OLD_UPLOAD] = "SELECT record FROM uploads WHERE mtime < ?1 AND id > ?2"
+                        " ORDER BY id LIMIT 1",
+    [STMT_PARTS] = "SELECT record FROM parts WHERE upload = ?1 AND number > ?2 ORDER BY number",
     [STMT_DAMAGED] = "SELECT key, " INDEX_OBJECT_COLUMNS " FROM objects INDEXED BY objects_damaged"
                      " WHERE damage <> 0 AND (block, offset, key) > (?1, ?2, ?3)"
                      " ORDER BY block, offset, key LIMIT ?4",
@@ -54,10 +67,10 @@ static const char *const sql[N_STMTS] = {
         " ORDER BY block, offset, key LIMIT ?4",
     [STMT_BEGIN_WRITE] = "BEGIN IMMEDIATE",
     [STMT_INSERT] = "INSERT OR IGNORE INTO objects(key, " INDEX_OBJECT_COLUMNS ", meta)"
-                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     [STMT_UPDATE] = "UPDATE objects SET block = ?2, offset = ?3, size = ?4, frame_block = ?5,"
                     " frame_offset = ?6, body_frame_block = ?7, body_frame_offset = ?8, md5 = ?9,"
-                    " mtime = ?10, damage = ?11, meta = ?12 WHERE key = ?1",
+                    " mtime = ?10, damage = ?11, parts = ?12, meta = ?13 WHERE key = ?1",
     [STMT_DELETE] = "DELETE FROM objects WHERE key = ?1",
     [STMT_SHARED] = "SELECT 1 FROM objects INDEXED BY objects_by_place"
                     " WHERE block = ?1 AND offset = ?2 AND size = ?3 AND key <> ?4 LIMIT 1",
@@ -69,10 +82,17 @@ static const char *const sql[N_STMTS] = {
     [STMT_DAMAGE_KEY] = "UPDATE objects SET damage = ?2 WHERE key = ?1 AND damage <> ?2",
     [STMT_MD5] = "UPDATE objects INDEXED BY objects_by_place SET md5 = ?3"
                  " WHERE block = ?1 AND offset = ?2 AND (size = 0) = ?4",
+    [STMT_UPLOAD_ADD] = "INSERT OR REPLACE INTO uploads VALUES(?1, ?2, ?3, ?4)",
+    [STMT_UPLOAD_REMOVE] = "DELETE FROM uploads WHERE id = ?1",
+    [STMT_PART_ADD] = "INSERT OR REPLACE INTO parts SELECT ?1, ?2, ?3"
+                      " WHERE EXISTS(SELECT 1 FROM uploads WHERE id = ?1)",
+    [STMT_PART_REMOVE] = "DELETE FROM parts WHERE upload = ?1 AND number = ?2",
+    [STMT_PARTS_REMOVE] = "DELETE FROM parts WHERE upload = ?1",
     [STMT_SET_MARK] =
         "UPDATE mark SET store_id = ?1, generation = ?2, n_records = ?3, seq = ?4,"
         " db_last_member = ?5, db_last_member_rev = ?6, db_length = ?7, objects = ?8,"
-        " live_bytes = ?9, name_bytes = ?10, damaged = ?11, db_members = ?12 WHERE id = 1",
+        " live_bytes = ?9, name_bytes = ?10, damaged = ?11, db_members = ?12, last_seq = ?13"
+        " WHERE id = 1",
 };
 
 static int exec(struct index *ix, const char *text)
@@ -204,6 +224,7 @@ int index_load_counts(struct index *ix, struct index_counts *ret)
     ret->totals.name_bytes = (uint64_t)sqlite3_column_int64(s, 9);
     ret->totals.damaged = (uint64_t)sqlite3_column_int64(s, 10);
     ret->mark.db_members = (uint64_t)sqlite3_column_int64(s, 11);
+    ret->mark.last_seq = (uint64_t)sqlite3_column_int64(s, 12);
     sqlite3_reset(s);
     return id.len == 0 || id.len == STORE_ID_BYTES ? 0 : ZERR_CORRUPT;
 }

@@ -17,6 +17,10 @@ enum index_stmt {
     STMT_LIST,
     STMT_BY_PLACE,
     STMT_DAMAGED,
+    STMT_LIST_UPLOADS,
+    STMT_UPLOAD,
+    STMT_OLD_UPLOAD,
+    STMT_PARTS,
     /* From here on only the writer's. */
     STMT_BEGIN_WRITE,
     STMT_INSERT,
@@ -27,6 +31,11 @@ enum index_stmt {
     STMT_DAMAGE_BODY,
     STMT_DAMAGE_KEY,
     STMT_MD5,
+    STMT_UPLOAD_ADD,
+    STMT_UPLOAD_REMOVE,
+    STMT_PART_ADD,
+    STMT_PART_REMOVE,
+    STMT_PARTS_REMOVE,
     STMT_SET_MARK,
     N_STMTS
 };
@@ -46,13 +55,13 @@ struct index {
     bool in_tx;
     int tx_error;       /* first failure inside the transaction: nothing of it may be committed */
     uint64_t wal_bytes; /* in the WAL after the last commit */
-    struct buf meta;    /* scratch of index_apply() */
+    struct buf meta;    /* scratch of index_apply(): attributes, or a record */
 };
 
 /* The columns that index_row_object() reads, in its order. */
 #define INDEX_OBJECT_COLUMNS                                                                       \
     "block, offset, size, frame_block, frame_offset, body_frame_block, body_frame_offset, md5, "   \
-    "mtime, damage"
+    "mtime, damage, parts"
 
 int index_zerr(int sqlite_rc);
 /* Blobs are not copied: valid until the statement is reset. An empty slice is an empty blob. */
@@ -65,6 +74,10 @@ int index_fetch(sqlite3_stmt *) ZKV_MUST_CHECK;
 int index_run(sqlite3_stmt *) ZKV_MUST_CHECK;
 /* Mark and totals as the file has them. */
 int index_load_counts(struct index *, struct index_counts *ret) ZKV_MUST_CHECK;
+/* What a record of an upload does. In a transaction. */
+int index_apply_upload(struct index *, const struct record *, bool damaged) ZKV_MUST_CHECK;
+/* It is over, one way or the other. */
+int index_end_upload(struct index *, uint64_t id) ZKV_MUST_CHECK;
 /* ZERR_CORRUPT: values that cannot be. */
 int index_row_object(sqlite3_stmt *, int col, struct object *ret) ZKV_MUST_CHECK;
 

@@ -444,11 +444,11 @@ static bool wants_flush(const struct store *st)
     if (st->flush_failed && !st->stopping) {
         return st->vfs->ops->mono_ns(st->vfs) >= st->flush_retry_ns;
     }
-    uint64_t n = db_batch_count(st->batch);
+    bool any = !db_batch_is_empty(st->batch);
     if (st->stopping) { /* a seal alone too: the next start need not look at that block */
-        return n > 0 || st->flush_wanted;
+        return any || st->flush_wanted;
     }
-    return (n > 0 && st->flush_wanted) || n >= BATCH_MAX_RECORDS ||
+    return (any && st->flush_wanted) || db_batch_count(st->batch) >= BATCH_MAX_RECORDS ||
            db_batch_bytes(st->batch) >= BATCH_MAX_BYTES;
 }
 

@@ -106,58 +106,24 @@ static void waiting_remove(struct put *p)
 
 /* ---- birth and death ---- */
 
-static size_t attrs_bytes(struct attrs a)
-{
-    size_t n = a.n * sizeof(struct attr);
-    for (size_t i = 0; i < a.n; i++) {
-        n += a.v[i].name.len + a.v[i].value.len;
-    }
-    return n;
-}
-
-struct copy_out { /* structs first, then bytes */
-    struct attr *attrs;
-    uint8_t *bytes;
-};
-
-static struct slice copy_slice(struct copy_out *o, struct slice s)
-{
-    struct slice r = slice_of(o->bytes, s.len);
-    if (s.len > 0) {
-        memcpy(o->bytes, s.ptr, s.len);
-        o->bytes += s.len;
-    }
-    return r;
-}
-
-static struct attrs copy_attrs(struct copy_out *o, struct attrs a)
-{
-    struct attrs r = {o->attrs, a.n};
-    for (size_t i = 0; i < a.n; i++) {
-        o->attrs->name = copy_slice(o, a.v[i].name);
-        o->attrs->value = copy_slice(o, a.v[i].value);
-        o->attrs++;
-    }
-    return r;
-}
-
 static struct put *put_create(struct store *st, const struct put_spec *spec,
                               const struct put_ops *ops, void *user)
 {
-    size_t extra = attrs_bytes(spec->meta) + attrs_bytes(spec->sys) + spec->key.len;
-    struct put *p = malloc(sizeof(*p) + extra);
+    struct record rec = {.op = spec->upload != 0 ? RECORD_PART : RECORD_PUT,
+                         .key = spec->key,
+                         .upload = spec->upload,
+                         .part = spec->part,
+                         .meta = spec->meta,
+                         .sys = spec->sys,
+                         .size = spec->size,
+                         .mtime_ms = spec->mtime_ms};
+    struct put *p = malloc(sizeof(*p) + record_room(&rec));
     if (p == NULL) {
         return NULL;
     }
     memset(p, 0, sizeof(*p));
-    struct attr *attrs = (struct attr *)(void *)(p + 1);
-    struct copy_out o = {attrs, (uint8_t *)(attrs + spec->meta.n + spec->sys.n)};
-    p->rec.op = RECORD_PUT;
-    p->rec.meta = copy_attrs(&o, spec->meta);
-    p->rec.sys = copy_attrs(&o, spec->sys);
-    p->rec.key = copy_slice(&o, spec->key);
-    p->rec.size = spec->size;
-    p->rec.mtime_ms = spec->mtime_ms;
+    p->rec = rec;
+    (void)record_keep(&p->rec, (uint8_t *)(p + 1));
     p->c.kind = COMMIT_PUT;
     p->c.cond = spec->cond;
     p->c.recs = &p->rec;
@@ -241,9 +207,7 @@ static int put_reserve(struct put *p)
     }
     frame_join(&p->c, b);
     frame_head_encode(&p->c.head, &b->header, p->c.off, p->c.head_bytes);
-    p->rec.framed = p->rec.body_framed = true;
-    p->rec.frame = p->rec.body_frame = (struct place){b->number, p->c.off};
-    p->rec.body = (struct place){b->number, p->c.off + frame_body_off(p->c.head.record_len)};
+    record_set_frame(&p->rec, (struct place){b->number, p->c.off}, &p->c.head);
     p->state = PUT_OPEN;
     return 0;
 }
@@ -278,7 +242,8 @@ int put_begin(struct store *st, const struct put_spec *spec, const struct put_op
         put_free(p);
         return rc;
     }
-    p->c.head = (struct frame_head){FRAME_PUT, (uint32_t)scratch->len, spec->size};
+    p->c.head = (struct frame_head){spec->upload != 0 ? FRAME_PART : FRAME_PUT,
+                                    (uint32_t)scratch->len, spec->size};
     buf_reset(scratch);
     p->c.frame_len = frame_len(p->c.head.record_len, spec->size);
 

@@ -5,7 +5,10 @@
  * Where everything is follows from the index: the frame's head, its record, the body, and behind
  * the body the sums. A small object is one pread of its whole frame. If the page cache has it, that
  * happens on the loop at once; else in a worker. Larger bodies come in pieces, each checked against
- * its sum before it is handed out; sums are read in windows, so memory does not grow with the body.
+ * its sum before it is handed out (body.c).
+ *
+ * A body is a list of extents: one, or as many as the record of a multipart object says. Blocks of
+ * these are held only while they are read.
  *
  * When a check fails the bytes are read again, past the page cache, twice. Only if they are still
  * wrong the object is damaged: its names are marked (lane upkeep) and the caller is told. An I/O
@@ -18,14 +21,13 @@
 #include <stdlib.h>
 
 #include "base/num.h"
+#include "store/body.h"
 #include "store/store_priv.h"
 
 #define WHOLE_MAX                                                                                  \
     (128u                                                                                          \
      << 10) /* a frame so long is read in one go, on the loop if it is cached:                \
                 half the CPU time of going through a worker */
-#define SUMS_WINDOW (WINDOW_PIECES * SUM_BYTES)
-#define WINDOW_PIECES 4096u
 #define READS_MAX 2 /* reads of one reader at a time */
 #define MD5_READ (1u << 20)
 
@@ -36,7 +38,9 @@ struct read_slot {
     struct reader *r;
     bool running; /* its job */
     bool told;    /* the caller has it, or its failure */
-    uint64_t off; /* asked for */
+    const struct extent *extent;
+    struct block *block; /* its, referenced while the job runs */
+    uint64_t off;        /* asked for, in the extent */
     size_t len;
     uint8_t *buf; /* whole pieces around it */
     size_t cap;
@@ -55,16 +59,17 @@ struct reader {
     struct arena arena;
     struct frame_record rec;
     struct attrs meta, sys;
-    uint8_t *whole; /* the whole frame, if small */
+    struct extents extents; /* `plain`, or the record's */
+    struct extent plain;
+    uint64_t *starts; /* of several extents, in the object */
+    uint8_t *whole;   /* the whole frame, if small */
     size_t whole_len;
     bool checked_whole; /* its body is checked */
     struct job job;
     bool running;
     int status;
     bool computed_md5;
-    uint8_t *window; /* sums [window_from, ...) */
-    uint64_t window_from, window_n;
-    pthread_mutex_t window_mutex; /* two reads may run at once */
+    struct sums_window window;
     struct read_slot slots[READS_MAX];
     unsigned head, n_out; /* slots in use, oldest first */
     unsigned delivering;  /* inside read() call-backs */
@@ -103,50 +108,6 @@ static void keep_md5(struct reader *r)
     }
 }
 
-/* ---- bytes ---- */
-
-enum read_how { READ_CACHED, READ_NORMAL, READ_DEVICE };
-
-/* Past the page cache, whatever the block is called just now. */
-static int open_direct(struct block *b, struct vfs_file **ret)
-{
-    struct vfs *vfs = b->st->vfs;
-    char name[FILE_NAME_BYTES];
-    block_name(name, b->number, true);
-    int rc = vfs->ops->open(vfs, name, VFS_READ | VFS_DIRECT, ret);
-    if (rc == ZERR_NOT_FOUND) {
-        block_name(name, b->number, false);
-        rc = vfs->ops->open(vfs, name, VFS_READ | VFS_DIRECT, ret);
-    }
-    return rc;
-}
-
-/* Reads exactly n bytes; ZERR_DAMAGED: the file ends before. */
-static int read_exact(struct block *b, enum read_how how, void *buf, size_t n, uint64_t off)
-{
-    struct vfs *vfs = b->st->vfs;
-    struct vfs_file *file, *direct = NULL;
-    size_t got = 0;
-    int rc = 0;
-    if (how == READ_CACHED) {
-        file = block_file_if_open(b);
-        rc = file == NULL ? ZERR_BUSY : vfs->ops->pread_nowait(file, buf, n, off, &got);
-        return rc == 0 && got < n ? ZERR_BUSY : rc;
-    }
-    rc = block_file(b, &file);
-    if (rc == 0 && how == READ_DEVICE && vfs->ops->drop_cache(file) != 0 &&
-        open_direct(b, &direct) == 0) {
-        file = direct;
-    }
-    if (rc == 0) {
-        rc = vfs->ops->pread(file, buf, n, off, &got);
-    }
-    if (direct != NULL) {
-        vfs->ops->close(direct);
-    }
-    return rc == 0 && got < n ? ZERR_DAMAGED : rc;
-}
-
 /* ---- the record ---- */
 
 static uint32_t record_len_of(const struct reader *r)
@@ -161,13 +122,29 @@ static bool is_copy(const struct reader *r)
                              r->obj.frame.off != r->obj.body_frame.off);
 }
 
+/* The arena's, with where each begins. */
+static int take_extents(struct reader *r, struct extents extents)
+{
+    uint64_t at = 0;
+    r->starts = arena_alloc(&r->arena, extents.n * sizeof(uint64_t));
+    if (r->starts == NULL) {
+        return ZERR_NOMEM;
+    }
+    for (size_t i = 0; i < extents.n; i++) {
+        r->starts[i] = at;
+        at += extents.v[i].len;
+    }
+    r->extents = extents;
+    return 0;
+}
+
 /* Checks head and record in buf (head first) and decodes it. */
 static int parse_record(struct reader *r, const uint8_t *buf, size_t len)
 {
     struct frame_head head;
     if (!r->frame_block->framed ||
         frame_head_decode(buf, &r->frame_block->header, r->obj.frame.off, &head) != 0 ||
-        (head.kind != FRAME_PUT && head.kind != FRAME_COPY) ||
+        (head.kind != FRAME_PUT && head.kind != FRAME_COPY && head.kind != FRAME_UPLOAD) ||
         FRAME_HEAD_BYTES + (uint64_t)head.record_len + RECORD_CRC_BYTES > len) {
         return ZERR_DAMAGED;
     }
@@ -176,18 +153,19 @@ static int parse_record(struct reader *r, const uint8_t *buf, size_t len)
         return ZERR_DAMAGED;
     }
     arena_reset(&r->arena);
-    int rc = frame_record_decode(bytes, head.kind == FRAME_PUT, &r->arena, &r->rec);
+    int rc = frame_record_decode(bytes, frame_implies_place(head.kind), &r->arena, &r->rec);
     if (rc == ZERR_NOMEM) {
         return rc;
     }
     const struct record *e = r->rec.entries;
     if (rc != 0 || r->rec.n_entries != 1 || e->op != RECORD_PUT || !slice_eq(e->key, r->key) ||
-        e->size != r->obj.size) {
+        e->size != r->obj.size || e->part != r->obj.parts ||
+        (e->extents.n > 0) != (e->part > 0 && e->size > 0)) {
         return ZERR_DAMAGED;
     }
     r->meta = e->meta;
     r->sys = e->sys;
-    return 0;
+    return e->extents.n > 0 ? take_extents(r, e->extents) : 0;
 }
 
 /* Bytes of head and record: exact for a body's own frame; a copy's record is read in two steps. */
@@ -196,7 +174,7 @@ static int read_record(struct reader *r, enum read_how how)
     uint8_t head[FRAME_HEAD_BYTES];
     uint64_t len;
     if (is_copy(r)) {
-        int rc = read_exact(r->frame_block, how, head, sizeof(head), r->obj.frame.off);
+        int rc = body_read_exact(r->frame_block, how, head, sizeof(head), r->obj.frame.off);
         if (rc != 0) {
             return rc;
         }
@@ -209,7 +187,8 @@ static int read_record(struct reader *r, enum read_how how)
     }
     len += FRAME_HEAD_BYTES + RECORD_CRC_BYTES;
     uint8_t *buf = malloc(len);
-    int rc = buf == NULL ? ZERR_NOMEM : read_exact(r->frame_block, how, buf, len, r->obj.frame.off);
+    int rc =
+        buf == NULL ? ZERR_NOMEM : body_read_exact(r->frame_block, how, buf, len, r->obj.frame.off);
     if (rc == 0) {
         rc = parse_record(r, buf, len);
     }
@@ -217,93 +196,22 @@ static int read_record(struct reader *r, enum read_how how)
     return rc;
 }
 
-/* ---- pieces ---- */
-
-/* The sums of pieces [from, from + n) at `out`, through the window. */
-static int get_sums(struct reader *r, enum read_how how, uint64_t from, uint64_t n, uint8_t *out)
-{
-    uint64_t total = frame_pieces(r->obj.size);
-    int rc = 0;
-    (void)pthread_mutex_lock(&r->window_mutex);
-    if (how == READ_DEVICE || r->window == NULL || from < r->window_from ||
-        from + n > r->window_from + r->window_n) {
-        uint64_t want = total - from < WINDOW_PIECES ? total - from : WINDOW_PIECES;
-        if (r->window == NULL) {
-            r->window = malloc(total < WINDOW_PIECES ? total * SUM_BYTES : SUMS_WINDOW);
-        }
-        if (r->window == NULL) {
-            rc = ZERR_NOMEM;
-        } else {
-            r->window_n = 0;
-            rc = read_exact(r->body_block, how, r->window, want * SUM_BYTES,
-                            r->obj.body.off + r->obj.size + from * SUM_BYTES);
-        }
-        if (rc == 0) {
-            r->window_from = from;
-            r->window_n = want;
-        }
-    }
-    if (rc == 0) {
-        memcpy(out, r->window + (from - r->window_from) * SUM_BYTES, n * SUM_BYTES);
-    }
-    (void)pthread_mutex_unlock(&r->window_mutex);
-    return rc;
-}
-
-static int check_pieces(const uint8_t *data, uint64_t len, const uint8_t *sums)
-{
-    for (uint64_t at = 0; at < len; at += PIECE_BYTES, sums += SUM_BYTES) {
-        uint64_t n = len - at < PIECE_BYTES ? len - at : PIECE_BYTES;
-        if (le64_get(sums) != piece_sum(data + at, n)) {
-            return ZERR_DAMAGED;
-        }
-    }
-    return 0;
-}
-
-#define SLOT_PIECES (READ_MAX_BYTES / PIECE_BYTES + 1)
-
-/* Reads the whole pieces around a slot's range and checks them. */
-static int read_slot(struct read_slot *s, enum read_how how)
-{
-    struct reader *r = s->r;
-    uint64_t first = s->off / PIECE_BYTES, last = (s->off + s->len - 1) / PIECE_BYTES;
-    uint64_t from = first * PIECE_BYTES, to = (last + 1) * PIECE_BYTES;
-    to = to < r->obj.size ? to : r->obj.size;
-    if (!r->obj.body_framed) {
-        from = s->off;
-        to = s->off + s->len;
-    }
-    int rc = read_exact(r->body_block, how, s->buf, to - from, r->obj.body.off + from);
-    if (rc == 0 && r->obj.body_framed) {
-        uint8_t sums[SLOT_PIECES * SUM_BYTES];
-        rc = get_sums(r, how, first, last - first + 1, sums);
-        if (rc == 0) {
-            rc = check_pieces(s->buf, to - from, sums);
-        }
-    }
-    if (rc == 0) {
-        s->piece = (struct read_piece){s->buf + (s->off - from), s->len};
-    }
-    return rc;
-}
+/* ---- opening ---- */
 
 /* One pread for the whole frame: record, body and sums. */
 static int read_whole(struct reader *r, enum read_how how)
 {
-    int rc = read_exact(r->frame_block, how, r->whole, r->whole_len, r->obj.frame.off);
+    int rc = body_read_exact(r->frame_block, how, r->whole, r->whole_len, r->obj.frame.off);
     if (rc == 0) {
         rc = parse_record(r, r->whole, r->whole_len);
     }
     const uint8_t *body = r->whole + (r->obj.body.off - r->obj.frame.off);
     if (rc == 0) {
-        rc = check_pieces(body, r->obj.size, body + r->obj.size);
+        rc = body_check_pieces(body, r->obj.size, body + r->obj.size);
     }
     r->checked_whole = rc == 0;
     return rc;
 }
-
-/* ---- opening ---- */
 
 static int read_open(struct reader *r, enum read_how how)
 {
@@ -331,7 +239,7 @@ static int compute_md5(struct reader *r)
         buf == NULL || ctx == NULL || EVP_DigestInit_ex(ctx, EVP_md5(), NULL) != 1 ? ZERR_NOMEM : 0;
     for (uint64_t at = 0; at < r->obj.size && rc == 0;) {
         uint64_t n = r->obj.size - at < MD5_READ ? r->obj.size - at : MD5_READ;
-        rc = read_exact(r->body_block, READ_NORMAL, buf, n, r->obj.body.off + at);
+        rc = body_read_exact(r->body_block, READ_NORMAL, buf, n, r->obj.body.off + at);
         if (rc == 0 && EVP_DigestUpdate(ctx, buf, n) != 1) {
             rc = ZERR_NOMEM;
         }
@@ -372,9 +280,8 @@ static void reader_free(struct reader *r)
     block_unref(r->body_block);
     block_unref(r->frame_block);
     arena_finish(&r->arena);
-    (void)pthread_mutex_destroy(&r->window_mutex);
+    sums_window_finish(&r->window);
     r->st->n_readers--;
-    free(r->window);
     free(r->whole);
     free(r);
 }
@@ -422,7 +329,14 @@ static int reader_prepare(struct reader *r, bool want_body)
 {
     struct store *st = r->st;
     const struct object *o = &r->obj;
-    r->body_block = block_get(st, o->body.block);
+    r->plain = (struct extent){.body = o->body,
+                               .size = o->size,
+                               .framed = o->body_framed,
+                               .frame = o->body_frame,
+                               .len = o->size};
+    r->extents = (struct extents){&r->plain, 1};
+    /* A multipart object has no body of its own; what it is made of, its record says. */
+    r->body_block = block_get(st, o->parts > 0 ? o->frame.block : o->body.block);
     if (r->body_block == NULL) {
         return ZERR_NOMEM;
     }
@@ -435,7 +349,7 @@ static int reader_prepare(struct reader *r, bool want_body)
     if (r->frame_block == NULL) {
         return ZERR_NOMEM;
     }
-    if (!is_copy(r)) {
+    if (!is_copy(r) && o->parts == 0) {
         if (o->body.off < o->frame.off + FRAME_HEAD_BYTES + RECORD_CRC_BYTES) {
             return ZERR_CORRUPT;
         }
@@ -471,7 +385,7 @@ int reader_open(struct store *st, struct slice key, bool want_body, const struct
     r->ops = ops;
     r->user = user;
     r->obj = obj;
-    (void)pthread_mutex_init(&r->window_mutex, NULL);
+    sums_window_init(&r->window);
     st->n_readers++;
     memcpy(r->key_bytes, key.ptr, key.len);
     r->key = slice_of(r->key_bytes, key.len);
@@ -511,11 +425,16 @@ struct attrs reader_sys(const struct reader *r)
 static void slot_run(struct job *job)
 {
     struct read_slot *s = container_of(job, struct read_slot, job);
-    int rc = read_slot(s, READ_NORMAL);
-    for (int i = 0; i < 2 && rc == ZERR_DAMAGED && s->r->obj.body_framed; i++) {
-        rc = read_slot(s, READ_DEVICE);
+    struct sums_window *w = &s->r->window;
+    struct vfs_file *file; /* its header is known once the file is open */
+    int rc = block_file(s->block, &file);
+    if (rc == 0) {
+        rc = body_read(s->block, s->extent, READ_NORMAL, s->off, s->len, s->buf, w, &s->piece);
     }
-    s->status = rc;
+    for (int i = 0; i < 2 && rc == ZERR_DAMAGED && s->extent->framed; i++) {
+        rc = body_read(s->block, s->extent, READ_DEVICE, s->off, s->len, s->buf, w, &s->piece);
+    }
+    s->status = rc == ZERR_NOT_FOUND ? ZERR_IO : rc; /* as in open_run() */
 }
 
 /* Hands out what is ready, oldest first. */
@@ -554,22 +473,80 @@ static void slot_done(struct job *job)
     struct store *st = r->st;
     st->n_jobs--;
     s->running = false;
-    if (s->status == ZERR_DAMAGED && r->obj.body_framed) {
+    block_unref(s->block);
+    s->block = NULL;
+    if (s->status == ZERR_DAMAGED && s->extent->framed) {
         note_damage(r);
     }
     deliver(r);
     store_stop_step(st);
 }
 
+/* The extent that holds the byte at off. */
+static size_t extent_at(const struct reader *r, uint64_t off)
+{
+    size_t lo = 0, hi = r->extents.n; /* starts[lo] <= off < starts[hi] */
+    while (hi - lo > 1) {
+        size_t mid = lo + (hi - lo) / 2;
+        *(r->starts[mid] <= off ? &lo : &hi) = mid;
+    }
+    return lo;
+}
+
+static uint64_t start_of(const struct reader *r, size_t i)
+{
+    return i == 0 ? 0 : r->starts[i];
+}
+
+uint64_t reader_span(const struct reader *r, uint64_t off)
+{
+    size_t i = extent_at(r, off);
+    return start_of(r, i) + r->extents.v[i].len - off;
+}
+
+struct extents reader_all_extents(const struct reader *r)
+{
+    return r->obj.size > 0 ? r->extents : (struct extents){0};
+}
+
+struct extents reader_extents(const struct reader *r)
+{
+    return r->obj.parts > 0 && r->obj.size > 0 ? r->extents : (struct extents){0};
+}
+
+int reader_part(const struct reader *r, uint32_t number, uint64_t *ret_off, uint64_t *ret_len)
+{
+    if (r->obj.parts == 0 || r->obj.size == 0) {
+        *ret_off = 0;
+        *ret_len = r->obj.size;
+        return number == 1 ? 0 : ZERR_NOT_FOUND;
+    }
+    uint64_t off = 0, len = 0;
+    for (size_t i = 0; i < r->extents.n; i++) {
+        if (r->extents.v[i].part == number) {
+            off = len == 0 ? start_of(r, i) : off;
+            len += r->extents.v[i].len;
+        }
+    }
+    if (len == 0) {
+        return ZERR_NOT_FOUND;
+    }
+    *ret_off = off;
+    *ret_len = len;
+    return 0;
+}
+
 int reader_read(struct reader *r, uint64_t off, size_t len, struct read_piece *ret)
 {
     assert(r->state == READER_OPEN && r->n_out < READS_MAX);
-    if (len == 0 || len > READ_MAX_BYTES || off > r->obj.size || len > r->obj.size - off) {
+    if (len == 0 || len > READ_MAX_BYTES || off >= r->obj.size || len > reader_span(r, off)) {
         return ZERR_INVALID;
     }
     struct read_slot *s = &r->slots[(r->head + r->n_out) % READS_MAX];
+    size_t i = extent_at(r, off);
     s->r = r;
-    s->off = off;
+    s->extent = &r->extents.v[i];
+    s->off = off - start_of(r, i);
     s->len = len;
     if (r->checked_whole) {
         r->n_out++;
@@ -578,9 +555,7 @@ int reader_read(struct reader *r, uint64_t off, size_t len, struct read_piece *r
         *ret = (struct read_piece){r->whole + (r->obj.body.off - r->obj.frame.off) + off, len};
         return 0;
     }
-    uint64_t from = off / PIECE_BYTES * PIECE_BYTES;
-    uint64_t to = (off + len + PIECE_BYTES - 1) / PIECE_BYTES * PIECE_BYTES;
-    size_t need = (size_t)((to < r->obj.size ? to : r->obj.size) - from);
+    size_t need = body_room(s->extent, s->off, len);
     if (s->cap < need) {
         uint8_t *p = realloc(s->buf, need);
         if (p == NULL) {
@@ -588,6 +563,11 @@ int reader_read(struct reader *r, uint64_t off, size_t len, struct read_piece *r
         }
         s->buf = p;
         s->cap = need;
+    }
+    s->block =
+        r->obj.parts > 0 ? block_get(r->st, s->extent->body.block) : block_ref(r->body_block);
+    if (s->block == NULL) {
+        return ZERR_NOMEM;
     }
     r->n_out++;
     s->told = false;

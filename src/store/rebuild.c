@@ -68,7 +68,7 @@ static int see_frame(void *user, const struct scan_frame *f)
                           .n_records = (uint32_t)f->rec.n_entries};
     /* In a sealed block a bad body is damage; in an open one it may never have been committed. */
     row.flags = f->verdict == SCAN_BAD_BODY && b->block->open ? SEQ_BAD_BODY : 0;
-    if (f->head.kind == FRAME_PUT) {
+    if (frame_has_body(f->head.kind)) {
         row.body = f->rec.entries[0].body;
     }
     return seq_table_add(b->frames, &row, NULL);
@@ -129,7 +129,8 @@ static bool is_dropped(const struct rebuild *b, const struct seq_row *row)
 
 static int emit(struct rebuild *b, const struct record *r)
 {
-    b->res.records++;
+    b->res.records += record_in_history(r);
+    b->state.features |= record_features(r);
     return db_writer_add(b->writer, r);
 }
 
@@ -198,7 +199,7 @@ static int keep_db_record(struct rebuild *b, const struct record *r)
         .seq = r->seq, .n_records = 1, .flags = SEQ_FROM_DB, .record = buf_slice(&b->encoded)};
     b->max_seq = r->seq > b->max_seq ? r->seq : b->max_seq;
     struct seq_row have;
-    if (r->framed && r->op == RECORD_PUT && seq_table_find(b->frames, r->frame, &have) == 0) {
+    if (r->framed && seq_table_find(b->frames, r->frame, &have) == 0) {
         return 0;
     }
     /* Later records of a batch have numbers that are not in the table: found by their frame alone.
@@ -245,6 +246,11 @@ static int join_record(struct rebuild *b, const struct record *r)
 {
     struct record framed;
     int rc = peek_frame(b, &framed);
+    while (rc == 0 && !record_in_history(&framed)) { /* of which the original knew nothing */
+        b->join_at++;
+        rc = emit(b, &framed);
+        rc = rc == 0 ? peek_frame(b, &framed) : rc;
+    }
     if (rc == ZERR_NOT_FOUND || (rc == 0 && !same_event(&framed, r))) {
         return emit(b, r);
     }

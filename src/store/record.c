@@ -13,6 +13,61 @@
 
 #define LOCATION_TOO_LARGE INT32_MAX /* backend_file of what the original's form cannot say */
 
+/* ---- a record's own copy of what it points to ---- */
+
+static size_t attrs_room(struct attrs a)
+{
+    size_t n = a.n * sizeof(struct attr);
+
+    for (size_t i = 0; i < a.n; i++) {
+        n += a.v[i].name.len + a.v[i].value.len;
+    }
+    return n;
+}
+
+size_t record_room(const struct record *r)
+{
+    return r->extents.n * sizeof(struct extent) + attrs_room(r->meta) + attrs_room(r->sys) +
+           r->key.len;
+}
+
+static uint8_t *keep_bytes(struct slice *s, uint8_t *room)
+{
+    if (s->len > 0) {
+        memcpy(room, s->ptr, s->len);
+    }
+    s->ptr = room;
+    return room + s->len;
+}
+
+static uint8_t *keep_attrs(struct attrs *a, struct attr *v, uint8_t *room)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        v[i] = a->v[i];
+        room = keep_bytes(&v[i].name, room);
+        room = keep_bytes(&v[i].value, room);
+    }
+    a->v = v;
+    return room;
+}
+
+uint8_t *record_keep(struct record *r, uint8_t *room)
+{
+    struct extent *extents = (struct extent *)(void *)room;
+    struct attr *attrs = (struct attr *)(void *)(extents + r->extents.n);
+    uint8_t *bytes = (uint8_t *)(attrs + r->meta.n + r->sys.n);
+
+    if (r->extents.n > 0) {
+        memcpy(extents, r->extents.v, r->extents.n * sizeof(*extents));
+    }
+    r->extents.v = extents;
+    bytes = keep_attrs(&r->meta, attrs, bytes);
+    bytes = keep_attrs(&r->sys, attrs + r->meta.n, bytes);
+    return keep_bytes(&r->key, bytes);
+}
+
+/* ---- the wire ---- */
+
 static bool place_eq(struct place a, struct place b)
 {
     return a.block == b.block && a.off == b.off;
@@ -37,7 +92,7 @@ static int fill_location(const struct record *rec, zipkv_Location *loc)
     if (by_default && !rec->body_framed) {
         return ZERR_INVALID;
     }
-    if (fits_original(rec->body.off, rec->size)) {
+    if (rec->extents.n == 0 && fits_original(rec->body.off, rec->size)) {
         loc->backend_file = rec->body.block;
         loc->offset = (int64_t)rec->body.off;
         loc->size = (int64_t)rec->size;
@@ -62,6 +117,7 @@ static int fill_location(const struct record *rec, zipkv_Location *loc)
         loc->body_frame_block = (int64_t)rec->body_frame.block + 1;
         loc->body_frame_offset = (int64_t)rec->body_frame.off;
     }
+    loc->extents = wire_extents_encoder(&rec->extents);
     loc->metadata = wire_attrs_encoder(&rec->meta);
     loc->system = wire_attrs_encoder(&rec->sys);
     return 0;
@@ -71,10 +127,10 @@ int record_encode_history(const struct record *rec, struct buf *out)
 {
     zipkv_HistoryRecord msg = zipkv_HistoryRecord_init_zero;
 
-    if (rec->op == RECORD_PUT) {
+    if (rec->op != RECORD_DELETE && rec->op != RECORD_ABORT) {
         int err;
 
-        if (!wire_attrs_fit(rec)) {
+        if (!wire_fits(rec)) {
             return ZERR_TOO_LARGE;
         }
         msg.which_record = zipkv_HistoryRecord_put_tag;
@@ -90,6 +146,9 @@ int record_encode_history(const struct record *rec, struct buf *out)
         msg.record.delete.filename = wire_slice_encoder(&rec->key);
     }
     msg.seq = rec->seq;
+    msg.op = record_in_history(rec) ? 0 : rec->op;
+    msg.upload = rec->upload;
+    msg.part = rec->part;
     return wire_encode(zipkv_HistoryRecord_fields, &msg, RECORD_MAX_HISTORY_BYTES, out);
 }
 
@@ -151,17 +210,7 @@ static int take_location(const zipkv_Location *loc, struct record *rec)
 struct decoder {
     struct wire_decoder wire;
     bool seen; /* the oneof: another one would be merged */
-    bool has_extents;
 };
-
-static bool decode_extents_cb(pb_istream_t *stream, const pb_field_t *field, void **arg)
-{
-    struct decoder *d = *arg;
-
-    (void)field;
-    d->has_extents = true;
-    return pb_read(stream, NULL, stream->bytes_left);
-}
 
 /* Called when nanopb knows whether it is a put or a delete, before it decodes that message. */
 static bool decode_record_cb(pb_istream_t *stream, const pb_field_t *field, void **arg)
@@ -179,11 +228,43 @@ static bool decode_record_cb(pb_istream_t *stream, const pb_field_t *field, void
         put->filename = wire_key_decoder(&d->wire);
         put->location.metadata = wire_meta_decoder(&d->wire);
         put->location.system = wire_sys_decoder(&d->wire);
-        put->location.extents = (pb_callback_t){.funcs.decode = decode_extents_cb, .arg = d};
+        put->location.extents = wire_extents_decoder(&d->wire);
     } else {
         ((zipkv_DeleteRecord *)field->pData)->filename = wire_key_decoder(&d->wire);
     }
     return true;
+}
+
+/* What the record is about: op 0 is the history, and says it by its oneof. */
+static int take_op(const zipkv_HistoryRecord *msg, struct record *rec)
+{
+    bool is_put = msg->which_record == zipkv_HistoryRecord_put_tag && msg->record.put.has_location;
+
+    if (!is_put && msg->which_record != zipkv_HistoryRecord_delete_tag) {
+        return ZERR_CORRUPT;
+    }
+    switch (msg->op) {
+    case 0:
+        rec->op = is_put ? RECORD_PUT : RECORD_DELETE;
+        break;
+    case RECORD_UPLOAD:
+    case RECORD_PART:
+    case RECORD_ABORT:
+        rec->op = (enum record_op)msg->op;
+        if (is_put == (rec->op == RECORD_ABORT) || msg->seq == 0 ||
+            (msg->upload == 0) != (rec->op == RECORD_UPLOAD)) {
+            return ZERR_CORRUPT;
+        }
+        break;
+    default:
+        return ZERR_UNSUPPORTED;
+    }
+    if (msg->part > PART_MAX || (rec->op == RECORD_PART && msg->part == 0)) {
+        return ZERR_CORRUPT;
+    }
+    rec->upload = msg->upload;
+    rec->part = msg->part;
+    return 0;
 }
 
 int record_decode_history(struct slice bytes, struct arena *arena, struct record *ret)
@@ -192,6 +273,7 @@ int record_decode_history(struct slice bytes, struct arena *arena, struct record
     zipkv_HistoryRecord msg = zipkv_HistoryRecord_init_zero;
     struct decoder d = {.wire.arena = arena};
     struct record rec = {0};
+    int err;
 
     msg.cb_record = (pb_callback_t){.funcs.decode = decode_record_cb, .arg = &d};
     if (!pb_decode(&stream, zipkv_HistoryRecord_fields, &msg)) {
@@ -199,24 +281,17 @@ int record_decode_history(struct slice bytes, struct arena *arena, struct record
     }
     rec.key = d.wire.key;
     rec.seq = msg.seq;
-    if (msg.which_record == zipkv_HistoryRecord_put_tag && msg.record.put.has_location) {
-        int err;
-
-        if (d.has_extents) {
-            return ZERR_UNSUPPORTED;
-        }
-        rec.op = RECORD_PUT;
+    err = take_op(&msg, &rec);
+    if (err == 0 && msg.which_record == zipkv_HistoryRecord_put_tag) {
         rec.meta = d.wire.meta;
         rec.sys = d.wire.sys;
         err = take_location(&msg.record.put.location, &rec);
-        if (err != 0) {
-            return err;
+        if (err == 0) {
+            err = wire_take_extents(&d.wire, rec.size, &rec.extents);
         }
-    } else if (msg.which_record == zipkv_HistoryRecord_delete_tag) {
-        rec.op = RECORD_DELETE;
-    } else {
-        return ZERR_CORRUPT;
     }
-    *ret = rec;
-    return 0;
+    if (err == 0) {
+        *ret = rec;
+    }
+    return err;
 }

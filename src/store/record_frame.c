@@ -31,7 +31,12 @@ static bool encode_entries_cb(pb_ostream_t *stream, const pb_field_t *field, voi
 
         msg.op = rec->op;
         msg.key = wire_slice_encoder(&rec->key);
-        if (rec->op == RECORD_PUT) {
+        msg.has_upload = rec->upload != 0;
+        msg.upload = rec->upload;
+        msg.has_part = rec->part != 0;
+        msg.part = rec->part;
+        msg.extent = wire_extents_encoder(&rec->extents);
+        if (rec->op != RECORD_DELETE && rec->op != RECORD_ABORT) {
             msg.metadata = wire_attrs_encoder(&rec->meta);
             msg.system = wire_attrs_encoder(&rec->sys);
             msg.size = rec->size;
@@ -62,7 +67,7 @@ int frame_record_encode(const struct frame_record *rec, bool implied_place, stru
         return ZERR_TOO_LARGE;
     }
     for (size_t i = 0; i < rec->n_entries; i++) {
-        if (!wire_attrs_fit(&rec->entries[i])) {
+        if (!wire_fits(&rec->entries[i])) {
             return ZERR_TOO_LARGE;
         }
     }
@@ -96,18 +101,19 @@ static int take_frame_place(const zipkv_FramePlace *place, uint64_t size, struct
 static int take_entry(const zipkv_FrameEntry *msg, const struct wire_decoder *d, bool implied_place,
                       struct record *ret)
 {
-    struct record rec = {.key = d->key};
+    struct record rec = {.key = d->key, .upload = msg->upload, .part = msg->part};
     int err = 0;
 
-    if (msg->op != RECORD_PUT && msg->op != RECORD_DELETE) {
+    if (msg->op < RECORD_PUT || msg->op > RECORD_ABORT) {
         return ZERR_UNSUPPORTED;
     }
     rec.op = (enum record_op)msg->op;
     if (msg->has_body != (rec.op == RECORD_PUT && !implied_place) ||
-        (msg->has_body_frame && !msg->has_body) || msg->size > BODY_MAX_BYTES) {
+        (msg->has_body_frame && !msg->has_body) || msg->size > BODY_MAX_BYTES ||
+        msg->part > PART_MAX) {
         return ZERR_CORRUPT;
     }
-    if (rec.op == RECORD_PUT) {
+    if (rec.op != RECORD_DELETE && rec.op != RECORD_ABORT) {
         rec.meta = d->meta;
         rec.sys = d->sys;
         rec.size = msg->size;
@@ -117,8 +123,9 @@ static int take_entry(const zipkv_FrameEntry *msg, const struct wire_decoder *d,
         }
         rec.mtime_ms = (int64_t)msg->mtime_ms;
         rec.body_framed = msg->has_body_frame;
+        err = wire_take_extents(d, rec.size, &rec.extents);
     }
-    if (msg->has_body) {
+    if (err == 0 && msg->has_body) {
         err = take_frame_place(&msg->body, rec.size, &rec.body);
     }
     if (err == 0 && msg->has_body_frame) {
@@ -164,6 +171,7 @@ static bool decode_entry_cb(pb_istream_t *stream, const pb_field_t *field, void 
     msg.key = wire_key_decoder(&d);
     msg.metadata = wire_meta_decoder(&d);
     msg.system = wire_sys_decoder(&d);
+    msg.extent = wire_extents_decoder(&d);
     if (!pb_decode(stream, zipkv_FrameEntry_fields, &msg)) {
         sink->err = d.err;
         return false;

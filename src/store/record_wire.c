@@ -10,6 +10,7 @@
 #include <pb_decode.h>
 #include <pb_encode.h>
 
+#include "store/format.h"
 #include "zipkv.pb.h"
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -107,6 +108,35 @@ pb_callback_t wire_slice_encoder(const struct slice *s)
 pb_callback_t wire_attrs_encoder(const struct attrs *attrs)
 {
     return (pb_callback_t){.funcs.encode = encode_attrs_cb, .arg = (void *)attrs};
+}
+
+/* Call-back: arg is a struct extents. */
+static bool encode_extents_cb(pb_ostream_t *stream, const pb_field_t *field, void *const *arg)
+{
+    const struct extents *extents = *arg;
+
+    for (size_t i = 0; i < extents->n; i++) {
+        const struct extent *e = &extents->v[i];
+        zipkv_Extent msg = {.backend_file = e->body.block,
+                            .offset = (int64_t)e->body.off,
+                            .size = (int64_t)e->size,
+                            .frame_block = e->framed ? (int64_t)e->frame.block + 1 : 0,
+                            .frame_offset = e->framed ? (int64_t)e->frame.off : 0,
+                            .from = (int64_t)e->from,
+                            .length = (int64_t)e->len,
+                            .part = e->part};
+
+        if (!pb_encode_tag_for_field(stream, field) ||
+            !pb_encode_submessage(stream, zipkv_Extent_fields, &msg)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+pb_callback_t wire_extents_encoder(const struct extents *extents)
+{
+    return (pb_callback_t){.funcs.encode = encode_extents_cb, .arg = (void *)extents};
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -268,6 +298,95 @@ static bool decode_sys_cb(pb_istream_t *stream, const pb_field_t *field, void **
     return decode_attrs(d, stream, &d->sys);
 }
 
+/* Numbers from the disk: ranges that can be, and not empty. */
+static int take_extent(const zipkv_Extent *msg, struct extent *ret)
+{
+    bool framed = msg->frame_block > 0;
+
+    if (msg->backend_file < 0 || msg->backend_file > BLOCK_NUMBER_MAX || msg->offset < 0 ||
+        msg->size < 0 || (uint64_t)msg->size > BODY_MAX_BYTES ||
+        msg->offset > INT64_MAX - msg->size || msg->frame_block < 0 ||
+        msg->frame_block > (int64_t)BLOCK_NUMBER_MAX + 1 || msg->frame_offset < 0 ||
+        msg->from < 0 || msg->length <= 0 || msg->from > msg->size ||
+        msg->length > msg->size - msg->from || msg->part > PART_MAX) {
+        return ZERR_CORRUPT;
+    }
+    *ret = (struct extent){.body = {(uint32_t)msg->backend_file, (uint64_t)msg->offset},
+                           .size = (uint64_t)msg->size,
+                           .framed = framed,
+                           .from = (uint64_t)msg->from,
+                           .len = (uint64_t)msg->length,
+                           .part = msg->part};
+    if (framed) {
+        ret->frame = (struct place){(uint32_t)(msg->frame_block - 1), (uint64_t)msg->frame_offset};
+    }
+    return 0;
+}
+
+static int extents_reserve(struct wire_decoder *d)
+{
+    size_t cap = d->cap_extents == 0 ? 4 : d->cap_extents * 4;
+    struct extent *v;
+
+    if (d->n_extents < d->cap_extents) {
+        return 0;
+    }
+    if (d->n_extents == RECORD_MAX_EXTENTS) {
+        return ZERR_CORRUPT;
+    }
+    cap = cap < RECORD_MAX_EXTENTS ? cap : RECORD_MAX_EXTENTS;
+    v = arena_alloc(d->arena, cap * sizeof(*v));
+    if (v == NULL) {
+        return ZERR_NOMEM;
+    }
+    if (d->n_extents > 0) {
+        memcpy(v, d->extents, d->n_extents * sizeof(*v));
+    }
+    d->extents = v;
+    d->cap_extents = cap;
+    return 0;
+}
+
+static bool decode_extent_cb(pb_istream_t *stream, const pb_field_t *field, void **arg)
+{
+    struct wire_decoder *d = *arg;
+    zipkv_Extent msg = zipkv_Extent_init_zero;
+    int err;
+
+    (void)field;
+    if (!pb_decode(stream, zipkv_Extent_fields, &msg)) {
+        return false;
+    }
+    err = extents_reserve(d);
+    if (err == 0) {
+        err = take_extent(&msg, &d->extents[d->n_extents]);
+    }
+    d->n_extents += err == 0;
+    return err == 0 || decoder_fail(d, err);
+}
+
+pb_callback_t wire_extents_decoder(struct wire_decoder *d)
+{
+    return (pb_callback_t){.funcs.decode = decode_extent_cb, .arg = d};
+}
+
+int wire_take_extents(const struct wire_decoder *d, uint64_t size, struct extents *ret)
+{
+    uint64_t left = size;
+
+    for (size_t i = 0; i < d->n_extents; i++) {
+        if (d->extents[i].len > left) {
+            return ZERR_CORRUPT;
+        }
+        left -= d->extents[i].len;
+    }
+    if (d->n_extents > 0 && left > 0) {
+        return ZERR_CORRUPT;
+    }
+    *ret = (struct extents){d->extents, d->n_extents};
+    return 0;
+}
+
 pb_callback_t wire_key_decoder(struct wire_decoder *d)
 {
     return (pb_callback_t){.funcs.decode = decode_key_cb, .arg = d};
@@ -308,7 +427,8 @@ int attrs_decode(struct slice bytes, struct arena *arena, struct attrs *ret)
     return copy.ptr == NULL ? ZERR_NOMEM : parse_attrs(copy, arena, ret);
 }
 
-bool wire_attrs_fit(const struct record *rec)
+bool wire_fits(const struct record *rec)
 {
-    return rec->meta.n <= RECORD_MAX_ATTRS && rec->sys.n <= RECORD_MAX_ATTRS;
+    return rec->meta.n <= RECORD_MAX_ATTRS && rec->sys.n <= RECORD_MAX_ATTRS &&
+           rec->extents.n <= RECORD_MAX_EXTENTS;
 }

@@ -34,6 +34,7 @@ struct recovery {
     bool have_tail;
     struct index_mark mark; /* of the index as found; n_records 0 after it was made anew */
     bool mark_ok;           /* the record before mark.n_records was seen and has mark.seq */
+    bool mark_seen;         /* the record with mark.last_seq was, or is in the db */
     uint64_t in_tx;
     bool from_mark;     /* the db was read from the index's mark on */
     bool lost;          /* a member in the middle cannot be read */
@@ -66,10 +67,20 @@ static int tx_step(struct recovery *r, bool end)
     return rc;
 }
 
-/* One record of the history in its place: skipped if the index has it, compared where its mark is.
+static int apply_new(struct recovery *r, const struct record *rec, bool damaged)
+{
+    r->st->mark_last_seq = rec->seq;
+    int rc = tx_step(r, false);
+    return rc == 0 ? index_apply(r->st->ix_write, rec, damaged) : rc;
+}
+
+/* One record in its place: skipped if the index has it, compared where its mark is.
  */
 static int apply(struct recovery *r, uint64_t rev, const struct record *rec, bool damaged)
 {
+    if (!record_in_history(rec)) {
+        return rec->seq <= r->mark.last_seq ? 0 : apply_new(r, rec, damaged);
+    }
     if (rev + 1 == r->mark.n_records) {
         r->mark_ok = rec->seq == r->mark.seq;
         return r->mark_ok ? 0 : ZERR_BAD_REV;
@@ -78,8 +89,7 @@ static int apply(struct recovery *r, uint64_t rev, const struct record *rec, boo
         return 0;
     }
     r->st->mark_seq = rec->seq;
-    int rc = tx_step(r, false);
-    return rc == 0 ? index_apply(r->st->ix_write, rec, damaged) : rc;
+    return apply_new(r, rec, damaged);
 }
 
 static void see_place(struct recovery *r, const struct record *rec)
@@ -118,7 +128,7 @@ static int open_index(struct recovery *r, bool fresh)
     struct store *st = r->st;
     r->mark = (struct index_mark){0};
     r->mark_ok = true;
-    st->mark_seq = 0;
+    st->mark_seq = st->mark_last_seq = 0;
     index_close(st->ix_write);
     st->ix_write = NULL;
     int rc = fresh ? index_remove(st->index_path) : 0;
@@ -129,6 +139,7 @@ static int open_index(struct recovery *r, bool fresh)
         rc = index_get_mark(st->ix_write, &r->mark);
         r->mark_ok = r->mark.n_records == 0;
         st->mark_seq = r->mark.seq;
+        st->mark_last_seq = r->mark.last_seq;
     }
     if (rc == ZERR_CORRUPT && !fresh && st->cfg.index_path != NULL &&
         !index_is_sqlite(st->index_path)) {
@@ -328,6 +339,10 @@ static int check_tail_record(void *user, const struct record *rec, bool damaged)
 {
     struct recovery *r = user;
     (void)damaged;
+    r->mark_seen = r->mark_seen || rec->seq == r->mark.last_seq;
+    if (!record_in_history(rec)) {
+        return 0;
+    }
     if (r->rev + 1 == r->mark.n_records) {
         r->mark_ok = rec->seq == r->mark.seq;
     }
@@ -341,13 +356,13 @@ static int apply_tail_record(void *user, const struct record *rec, bool damaged)
     struct store *st = r->st;
     int rc = apply(r, r->rev, rec, damaged);
     if (rc == 0) {
-        rc = db_batch_add(st->batch, rec);
+        rc = flush_add(st, rec);
     }
     if (rc != 0) {
         return rc;
     }
-    r->rev++;
-    st->n_records++;
+    r->rev += record_in_history(rec);
+    st->n_records += record_in_history(rec);
     st->stats.recovered++;
     st->stats.recovered_damaged += damaged;
     st->last_seq = rec->seq;
@@ -384,8 +399,9 @@ static int follow_tail(struct recovery *r)
     r->have_tail = true;
     st->stats.torn = r->tail.torn;
     st->n_records = st->n_flushed = r->rev = r->sum.end.rev;
+    r->mark_seen = r->mark.last_seq <= r->sum.state.last_seq;
     rc = tail_each(st->vfs, &r->tail, check_tail_record, r);
-    if (rc == 0 && (!r->mark_ok || r->mark.n_records > r->rev)) {
+    if (rc == 0 && (!r->mark_ok || !r->mark_seen || r->mark.n_records > r->rev)) {
         /* The index is ahead of the disk, or of another history. */
         st->stats.index_rebuilt = true;
         db_summary_finish(&r->sum);
@@ -418,12 +434,15 @@ static int set_state(struct recovery *r)
         st->next_block = last >= st->next_block ? last + 1 : st->next_block;
     }
     uint64_t session = r->tail.max_session;
-    session = SEQ_SESSION(r->mark.seq) > session ? SEQ_SESSION(r->mark.seq) : session;
+    uint64_t marked = SEQ_SESSION(r->mark.last_seq);
+    session = marked > session ? marked : session;
     st->session = session + 1;
     st->next_seq = SEQ_FIRST(st->session);
     st->last_seq = s->last_seq;
-    st->flush_state = (struct db_state){
-        .next_backend_file = st->next_block, .has_store_id = true, .generation = st->generation};
+    st->flush_state = (struct db_state){.next_backend_file = st->next_block,
+                                        .features = s->features,
+                                        .has_store_id = true,
+                                        .generation = st->generation};
     memcpy(st->flush_state.store_id, st->store_id, STORE_ID_BYTES);
     /* A flush half-way through recovery must not make the next start forget a block. */
     st->flush_state.open_blocks = calloc(r->tail.n_blocks + 1, sizeof(uint32_t));
@@ -515,7 +534,7 @@ static int settle(struct recovery *r)
         rc = remove_unborn(r);
     }
     st->last_seq = r->tail.max_seq > st->last_seq ? r->tail.max_seq : st->last_seq;
-    if (rc == 0 && (adopt || r->tail.n_blocks > 0 || db_batch_count(st->batch) > 0 ||
+    if (rc == 0 && (adopt || r->tail.n_blocks > 0 || !db_batch_is_empty(st->batch) ||
                     r->sum.state.n_open_blocks > 0)) {
         st->flush_state.last_seq = st->last_seq;
         st->flush_state.n_open_blocks = 0;
@@ -577,7 +596,7 @@ static int recover_with_db(struct recovery *r, uint32_t id)
     if (rc == 0) {
         rc = follow_db(r);
     }
-    if (rc == 0 && (r->sum.state.features != 0)) {
+    if (rc == 0 && (r->sum.state.features & ~(uint64_t)DB_FEATURES) != 0) {
         rc = zerr_fail(r->info, ZERR_UNSUPPORTED, 0,
                        DB_NAME_FMT " was written by a newer version (features %llx): use that one",
                        id, (unsigned long long)r->sum.state.features);

@@ -40,10 +40,23 @@ static bool shares_key(const struct commit *a, const struct commit *b)
     return false;
 }
 
+/* One of them ends the upload that both are about. */
+static bool shares_upload(const struct commit *a, const struct commit *b)
+{
+    const struct record *x = &a->recs[0], *y = &b->recs[0];
+    return x->upload != 0 && x->upload == y->upload &&
+           (x->op != RECORD_PART || y->op != RECORD_PART);
+}
+
 /* Must wait until the earlier ones of this round are published. */
 static bool must_follow(const struct round *r, const struct commit *c)
 {
     const struct condition *cond = &c->cond;
+    for (const struct commit *e = r->items; c->recs[0].upload != 0 && e != NULL; e = e->next) {
+        if (shares_upload(e, c)) {
+            return true;
+        }
+    }
     if (c->kind != COMMIT_DELETE && !cond->if_absent && !cond->if_match && !cond->if_match_any) {
         return false;
     }
@@ -61,6 +74,12 @@ static bool must_follow(const struct round *r, const struct commit *c)
 static int check_condition(struct store *st, const struct commit *c)
 {
     const struct condition *cond = &c->cond;
+    if (c->recs[0].upload != 0) {
+        int there = index_has_upload(st->ix_read, c->recs[0].upload);
+        if (there != 0) {
+            return there;
+        }
+    }
     if (!cond->if_absent && !cond->if_match && !cond->if_match_any) {
         return 0;
     }
@@ -302,8 +321,11 @@ static int index_items(struct store *st)
     for (struct commit *c = r->items; c != NULL && rc == 0; c = c->next) {
         for (size_t i = 0; c->status == 0 && c->block != NULL && i < c->n_recs && rc == 0; i++) {
             rc = index_apply(st->ix_write, &c->recs[i], false);
-            mark.seq = c->recs[i].seq;
-            n++;
+            mark.last_seq = c->recs[i].seq;
+            if (record_in_history(&c->recs[i])) {
+                mark.seq = c->recs[i].seq;
+                n++;
+            }
         }
     }
     if (rc == 0) {
@@ -318,6 +340,7 @@ static int index_items(struct store *st)
     if (rc == 0) {
         r->n_published = n;
         r->published_seq = mark.seq;
+        r->published_last_seq = mark.last_seq;
     }
     return rc;
 }
@@ -331,7 +354,7 @@ static int batch_items(struct store *st)
             if (at < r->n_batched) {
                 continue;
             }
-            int rc = db_batch_add(st->batch, &c->recs[i]);
+            int rc = flush_add(st, &c->recs[i]);
             if (rc != 0) {
                 return rc;
             }
@@ -486,9 +509,10 @@ void round_finish(struct store *st)
         store_note(st, LOG_INFO, "look-up index: written again");
         st->index_down = false;
     }
-    if (r->n_published > 0) {
+    if (r->index_done) {
         st->n_records += r->n_published;
         st->mark_seq = r->published_seq;
+        st->mark_last_seq = r->published_last_seq;
     }
     if (r->next_seq > r->first_seq) {
         st->last_seq = r->next_seq - 1;

@@ -103,7 +103,7 @@ static int encode_record(struct store *st, struct commit *c, uint64_t sums_hash,
         .entries = c->recs,
         .n_entries = c->n_recs,
     };
-    int rc = frame_record_encode(&fr, c->kind == COMMIT_PUT, out);
+    int rc = frame_record_encode(&fr, frame_implies_place(c->head.kind), out);
     if (rc != 0) {
         return rc;
     }

@@ -145,7 +145,15 @@ static bool record_fits(const struct scan *s, const struct frame_head *head,
 
     switch (head->kind) {
     case FRAME_PUT:
-        return single && first->op == RECORD_PUT && first->size == head->body_len;
+        return single && first->op == RECORD_PUT && first->size == head->body_len &&
+               first->extents.n == 0;
+    case FRAME_PART:
+        return single && first->op == RECORD_PART && first->size == head->body_len &&
+               first->upload != 0 && first->part != 0 && first->extents.n == 0;
+    case FRAME_UPLOAD:
+        return single && head->body_len == 0 && first->op != RECORD_DELETE &&
+               (first->upload != 0) == (first->op != RECORD_UPLOAD) &&
+               (first->size == 0 || first->extents.n > 0);
     case FRAME_COPY:
     case FRAME_BATCH:
         for (size_t i = 0; i < rec->n_entries; i++) {
@@ -170,13 +178,7 @@ static void fill_places(const struct scan *s, struct scan_frame *f)
     struct place frame = {s->header.block, f->off};
 
     for (size_t i = 0; i < f->rec.n_entries; i++) {
-        v[i].framed = true;
-        v[i].frame = frame;
-        if (f->head.kind == FRAME_PUT) {
-            v[i].body = (struct place){frame.block, f->off + frame_body_off(f->head.record_len)};
-            v[i].body_framed = true;
-            v[i].body_frame = frame;
-        }
+        record_set_frame(&v[i], frame, &f->head);
     }
 }
 
@@ -185,7 +187,7 @@ static int take_record(struct scan *s, struct arena *arena, struct scan_frame *f
 {
     struct frame_record rec;
     int err = frame_record_decode(slice_of(s->record.ptr, f->head.record_len),
-                                  f->head.kind == FRAME_PUT, arena, &rec);
+                                  frame_implies_place(f->head.kind), arena, &rec);
 
     if (err != 0) {
         return err;
@@ -245,7 +247,7 @@ static int judge_body(struct scan *s, struct scan_frame *f)
     f->bad_piece = UINT64_MAX;
     if (end > s->file_len) {
         f->verdict = SCAN_BAD_BODY;
-    } else if (f->head.kind == FRAME_PUT && (s->flags & SCAN_BODIES) != 0) {
+    } else if (frame_has_body(f->head.kind) && (s->flags & SCAN_BODIES) != 0) {
         err = check_body(s, body_off, f->head.body_len, f->rec.sums_hash, &f->bad_piece);
         f->verdict = f->bad_piece == NO_PIECE ? SCAN_VALID : SCAN_BAD_BODY;
     }
@@ -257,7 +259,8 @@ static int judge_frame(struct scan *s, const uint8_t *head_in_window, struct are
                        struct scan_frame *f)
 {
     uint8_t head[FRAME_HEAD_BYTES];
-    bool known = f->head.kind >= FRAME_PUT && f->head.kind <= FRAME_VOID;
+    bool known = (f->head.kind >= FRAME_PUT && f->head.kind <= FRAME_VOID) ||
+                 f->head.kind == FRAME_PART || f->head.kind == FRAME_UPLOAD;
     int err;
 
     memcpy(head, head_in_window, sizeof(head));

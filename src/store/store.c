@@ -280,7 +280,7 @@ static void stop_run(struct job *job)
 static void stop_done(struct job *job)
 {
     struct store *st = container_of(job, struct store, stop_job);
-    if (st->stop_status == 0 && (st->failed || st->n_flushed != st->n_records)) {
+    if (st->stop_status == 0 && (st->failed || !db_batch_is_empty(st->batch))) {
         st->stop_status = ZERR_IO;
     }
     st->stopped_cb(st->stopped_user, st->stop_status);
@@ -375,88 +375,11 @@ int store_may_write(struct store *st, uint64_t bytes, bool is_delete)
     return st->free_bytes < want ? ZERR_NO_SPACE : 0;
 }
 
-/* ---- looking up and listing ---- */
+/* ---- looking up ---- */
 
 int store_lookup(struct store *st, struct slice key, struct object *ret)
 {
     return index_lookup(st->ix_read, key, ret);
-}
-
-struct list_job {
-    struct list_job *next;
-    struct job job;
-    struct store *st;
-    struct list_query query;
-    struct list_page page;
-    int status;
-    void (*done)(void *, int, struct list_page *);
-    void *user;
-    uint8_t bytes[]; /* of the query */
-};
-
-static void list_start(struct store *st);
-
-static void list_run(struct job *job)
-{
-    struct list_job *l = container_of(job, struct list_job, job);
-    l->status = index_list(l->st->ix_list, &l->query, &l->page);
-}
-
-static void list_done(struct job *job)
-{
-    struct list_job *l = container_of(job, struct list_job, job);
-    struct store *st = l->st;
-    st->lists = l->next;
-    if (st->lists == NULL) {
-        st->lists_tail = &st->lists;
-    }
-    st->list_running = false;
-    st->n_jobs--;
-    list_start(st);
-    l->done(l->user, l->status, &l->page);
-    free(l);
-    store_stop_step(st);
-}
-
-/* One at a time: they share a connection. */
-static void list_start(struct store *st)
-{
-    if (st->lists == NULL || st->list_running) {
-        return;
-    }
-    st->list_running = true;
-    st->n_jobs++;
-    st->lists->job = (struct job){.run = list_run, .done = list_done, .cls = JOB_READ};
-    st->cfg.workers->submit(st->cfg.workers, &st->lists->job);
-}
-
-static uint8_t *keep(uint8_t *at, struct slice *s)
-{
-    if (s->len > 0) {
-        memcpy(at, s->ptr, s->len);
-    }
-    s->ptr = at;
-    return at + s->len;
-}
-
-int store_list(struct store *st, const struct list_query *q,
-               void (*done)(void *user, int status, struct list_page *page), void *user)
-{
-    struct list_job *l = calloc(1, sizeof(*l) + q->prefix.len + q->after.len + q->delimiter.len);
-    if (l == NULL) {
-        return ZERR_NOMEM;
-    }
-    l->st = st;
-    l->query = *q;
-    uint8_t *at = keep(l->bytes, &l->query.prefix);
-    at = keep(at, &l->query.after);
-    (void)keep(at, &l->query.delimiter);
-    l->done = done;
-    l->user = user;
-    *st->lists_tail = l;
-    st->lists_tail = &l->next;
-    list_start(st);
-    return 0;
 }
 
 void store_get_stats(const struct store *st, struct store_stats *ret)

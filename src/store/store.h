@@ -110,6 +110,10 @@ struct put_spec {
     struct attrs meta, sys; /* all slices are copied by put_begin */
     int64_t mtime_ms;       /* 0: the time of the commit */
     struct condition cond;
+    /* A part of a multipart upload: its number, and the part's (1..PART_MAX). 0: none, an object.
+     * `key` is the upload's. done() gives ZERR_NO_UPLOAD if the upload has ended. */
+    uint64_t upload;
+    uint32_t part;
 };
 
 struct put_ops {
@@ -164,6 +168,7 @@ int store_delete(struct store *, const struct slice *keys, size_t n, const struc
 struct copy_spec {
     struct slice key;
     struct object src;
+    struct extents extents; /* reader_extents() of it */
     struct attrs meta, sys;
     int64_t mtime_ms; /* 0: the time of the commit */
     struct condition cond;
@@ -171,6 +176,83 @@ struct copy_spec {
 int store_copy(struct store *, const struct copy_spec *,
                void (*done)(void *user, int status, const struct object *obj),
                void *user) ZKV_MUST_CHECK;
+
+/* ---- multipart uploads ------------------------------------------------------------------------
+ *
+ * store_begin_upload -> { put_* with put_spec.upload, store_copy_part }* -> store_complete_upload
+ * or store_abort_upload. An upload is known by its number, survives restarts, and is in no listing
+ * and no revision until it is completed. All answers mean what those of a put mean; parts are on disk
+ * when they are answered, and completing moves no bytes. */
+
+struct upload_spec {
+    struct slice key;
+    struct attrs meta, sys; /* of the object to be */
+    int64_t mtime_ms;       /* 0: the time of the commit */
+};
+/* done: the upload's number, not 0. */
+int store_begin_upload(struct store *, const struct upload_spec *,
+                       void (*done)(void *user, int status, uint64_t upload),
+                       void *user) ZKV_MUST_CHECK;
+
+/* A part made of bytes that are there already: [from, from + len) of the object that `src` has
+ * open (len 0 only for an empty object). No data is moved, but it is read once, for its MD5. */
+struct part_copy_spec {
+    struct slice key; /* the upload's */
+    uint64_t upload;
+    uint32_t part;
+    const struct reader *src; /* may be closed as soon as store_copy_part() has returned */
+    uint64_t from, len;
+};
+int store_copy_part(struct store *, const struct part_copy_spec *,
+                    void (*done)(void *user, int status, const struct object *obj),
+                    void *user) ZKV_MUST_CHECK;
+
+/* Makes the object of the named parts, in that order; parts not named are given up. The outcome as
+ * for a put; obj->md5 is that of the parts' MD5s one behind the other.
+ * done: ZERR_NO_UPLOAD, ZERR_BAD_PART (*at: which of `parts`), ZERR_SMALL_PART (below part_min and not
+ * the last), ZERR_TOO_LARGE, ZERR_PRECONDITION, ...: the upload is then as it was. */
+struct part_name {
+    uint32_t number; /* rising */
+    bool has_md5;    /* else whatever it is */
+    uint8_t md5[16];
+};
+struct complete_spec {
+    struct slice key; /* the upload's */
+    uint64_t upload;
+    const struct part_name *parts; /* copied; 1..PART_MAX */
+    size_t n_parts;
+    uint64_t part_min; /* bytes */
+    int64_t mtime_ms;  /* 0: the time of the commit */
+    struct condition cond;
+};
+int store_complete_upload(struct store *, const struct complete_spec *,
+                          void (*done)(void *user, int status, const struct object *obj, size_t at),
+                          void *user) ZKV_MUST_CHECK;
+
+/* Gives it up, with its parts. ZERR_NO_UPLOAD if there is none. */
+int store_abort_upload(struct store *, struct slice key, uint64_t upload, store_done_fn,
+                       void *user) ZKV_MUST_CHECK;
+
+/* Whether it is under way, as of the last round, and of that name: 0 or ZERR_NO_UPLOAD. On the loop.
+ * mtime_ms may be NULL. */
+int store_lookup_upload(struct store *, struct slice key, uint64_t upload,
+                        int64_t *ret_mtime_ms) ZKV_MUST_CHECK;
+
+/* Parts with numbers above `after`, at most max of them. Uploads are listed by store_list(). */
+struct part_entry {
+    uint32_t number;
+    uint64_t size;
+    int64_t mtime_ms;
+    uint8_t md5[16];
+};
+struct part_page {
+    struct part_entry *entries; /* free() is the call-back's to call */
+    size_t n;
+    bool truncated;
+};
+int store_list_parts(struct store *, uint64_t upload, uint32_t after, size_t max,
+                     void (*done)(void *user, int status, struct part_page *page),
+                     void *user) ZKV_MUST_CHECK;
 
 /* ---- reading ----------------------------------------------------------------------------------
  *
@@ -203,7 +285,16 @@ int reader_open(struct store *, struct slice key, bool want_body, const struct r
 const struct object *reader_object(const struct reader *);
 struct attrs reader_meta(const struct reader *);
 struct attrs reader_sys(const struct reader *);
-/* Reads [off, off + len), len <= READ_MAX_BYTES and inside the body. 0: the piece is there already
+/* Of a multipart object: what it is made of, for a copy_spec. */
+struct extents reader_extents(const struct reader *);
+/* How many bytes lie together from off (inside the body) on: a read must not go beyond. The body's
+ * rest, but in a multipart object that of the extent. */
+uint64_t reader_span(const struct reader *, uint64_t off);
+/* Of a multipart object, the range of its part with that number (as uploaded), and *ret_off,
+ * *ret_len. ZERR_NOT_FOUND. Part 1 of any other object is all of it. */
+int reader_part(const struct reader *, uint32_t number, uint64_t *ret_off,
+                uint64_t *ret_len) ZKV_MUST_CHECK;
+/* Reads [off, off + len), len <= READ_MAX_BYTES and inside the body and reader_span(). 0: the piece is there already
  * and no call-back follows; ZKV_PENDING; or an error at once. */
 #define READ_MAX_BYTES (256u << 10)
 int reader_read(struct reader *, uint64_t off, size_t len, struct read_piece *ret) ZKV_MUST_CHECK;

@@ -3,11 +3,13 @@
  *   store.c    open, stop, statistics, listings, look-ups
  *   block.c    block files and room in them
  *   put.c      uploads: reservation, body jobs, back-pressure
- *   change.c   deletes and copies
+ *   change.c   deletes, copies, and other records without a body
+ *   upload.c   multipart uploads
+ *   list.c     pages of names, uploads and parts
  *   lane.c     what happens next on the commit lane; seal, tidy, void numbers
  *   flush.c    the history on disk
  *   round.c    commit rounds; round_write.c what they write
- *   reader.c   reading and damage
+ *   reader.c   reading and damage; body.c bytes and their sums
  *   recover.c  start
  *   rebuild.c  a new history from the blocks
  *
@@ -37,13 +39,19 @@
 #define BATCH_MAX_RECORDS 100000
 #define BLOCK_CACHE_MAX 64 /* sealed blocks kept open */
 #define BLOCK_HASH 256
+#define UPLOAD_MAX_AGE_MS (7ll * 24 * 3600 * 1000) /* uploads not completed are given up */
 #define INDEX_ANSWER_MS 5000      /* so long commits wait for an index that cannot be written */
 #define INDEX_RETRY_MS 10000      /* then the store gives up */
 #define ALLOCATE_MIN (256u << 10) /* smaller frames are not preallocated */
 
 /* ---- what a round commits ---- */
 
-enum commit_kind { COMMIT_PUT, COMMIT_DELETE, COMMIT_COPY, COMMIT_VOID /* lane.c's own */ };
+enum commit_kind {
+    COMMIT_PUT,    /* an upload: put.c */
+    COMMIT_DELETE, /* change.c */
+    COMMIT_RECORD, /* one record without bytes: copies, multipart uploads; change.c, upload.c */
+    COMMIT_VOID,   /* lane.c's own */
+};
 
 struct commit {
     struct commit *next;
@@ -149,12 +157,12 @@ struct round {
     size_t n_blocks, cap_blocks;
     struct head_write *heads;
     size_t n_heads, cap_heads;
-    int sync_status;        /* a write or sync failed: the whole round is void */
-    int index_status;       /* frames are on disk, the index or the batch is not complete */
-    bool index_done;        /* the transaction is committed; what is missing is the batch */
-    size_t n_batched;       /* records of this round in the batch */
-    uint64_t n_published;   /* records of it that count */
-    uint64_t published_seq; /* of the last one */
+    int sync_status;      /* a write or sync failed: the whole round is void */
+    int index_status;     /* frames are on disk, the index or the batch is not complete */
+    bool index_done;      /* the transaction is committed; what is missing is the batch */
+    size_t n_batched;     /* records of this round in the batch */
+    uint64_t n_published; /* records of it that count */
+    uint64_t published_seq, published_last_seq; /* the mark's, behind them */
     uint64_t bytes_synced, sync_ns;
     uint64_t began_ns;
     struct buf scratch; /* records, CRCs, sums */
@@ -170,7 +178,14 @@ struct upkeep {
     uint8_t md5[16];
 };
 
-struct list_job;
+/* A job that reads the index on ix_list. One at a time, in order. */
+struct index_job {
+    struct index_job *next;
+    struct job job;
+    struct store *st;
+    void (*run)(struct index_job *);
+    void (*done)(struct index_job *); /* frees it */
+};
 
 struct store {
     struct store_config cfg;
@@ -220,8 +235,9 @@ struct store {
     uint64_t next_seq;   /* number of the next commit */
     uint64_t last_seq;   /* highest published or void */
     uint64_t durable_seq;
-    uint64_t mark_seq;              /* of the last published record, for the index's mark */
-    uint64_t void_first, void_last; /* to be declared void before anything else; 0: none */
+    uint64_t mark_seq, mark_last_seq; /* for the index's mark: of the last published record of the
+                                         history, and of any kind */
+    uint64_t void_first, void_last;   /* to be declared void before anything else; 0: none */
     bool index_down;
     bool index_retry; /* the tick says: now */
     uint64_t index_down_since_ns;
@@ -246,8 +262,9 @@ struct store {
     uint64_t flush_retry_ns;
 
     struct index *ix_write, *ix_read, *ix_list;
-    struct list_job *lists, **lists_tail; /* waiting; the first one runs if list_running */
+    struct index_job *lists, **lists_tail; /* waiting; the first one runs if list_running */
     bool list_running;
+    int64_t uploads_checked_ms; /* when old ones were last looked for; 0: never */
 
     struct store_stats stats; /* disk_bytes: of sealed blocks */
     unsigned n_readers;
@@ -291,10 +308,31 @@ void put_answer(struct put *, int status);
 void put_abort_all(struct store *, int status, bool complete_too);
 
 /* change.c */
+/* Who waits for a change, and what is to be told: one of the three, or none. */
+struct change_answer {
+    store_done_fn done;
+    void (*stored)(void *user, int status, const struct object *);
+    void (*begun)(void *user, int status, uint64_t seq);
+    void *user;
+};
+/* A COMMIT_RECORD; rec is copied. */
+int change_submit(struct store *, const struct record *rec, const struct condition *,
+                  const struct change_answer *) ZKV_MUST_CHECK;
 int change_prepare(struct commit *); /* on the loop, when its round begins: looks up, reserves */
 void change_end_round(struct commit *);
 void change_answer(struct commit *, int status); /* as put_answer() */
 void change_free(struct commit *);
+
+/* reader.c */
+/* What the object is made of, whatever it is; empty if it is. Valid as long as the reader. */
+struct extents reader_all_extents(const struct reader *);
+
+/* list.c */
+void index_job_submit(struct store *, struct index_job *);
+
+/* upload.c */
+/* Gives up uploads that nobody has completed for UPLOAD_MAX_AGE_MS. Now and then. */
+void uploads_expire(struct store *);
 
 /* lane.c */
 void lane_kick(struct store *);
@@ -302,7 +340,9 @@ void lane_queue(struct store *, struct commit *);
 void lane_unqueue(struct store *, struct commit *);
 
 /* flush.c */
-int flush_begin(struct store *) ZKV_MUST_CHECK;  /* loop: what the member says beside its records */
+int flush_begin(struct store *) ZKV_MUST_CHECK; /* loop: what the member says beside its records */
+/* A record that counts, into the batch; the features it needs, into flush_state. */
+int flush_add(struct store *, const struct record *) ZKV_MUST_CHECK;
 int db_flush_run(struct store *) ZKV_MUST_CHECK; /* worker; also recovery */
 void flush_finish(struct store *);               /* loop: st->lane_status */
 /* At start: a new file with the next id in large members, if small ones waste a quarter of this one and

@@ -85,7 +85,7 @@ static int see_record(struct collect *c, const struct scan_frame *f)
         .n_records = (uint32_t)f->rec.n_entries,
         .flags = f->verdict == SCAN_BAD_BODY ? SEQ_BAD_BODY : 0,
     };
-    if (f->head.kind == FRAME_PUT) {
+    if (frame_has_body(f->head.kind)) {
         row.body = f->rec.entries[0].body;
     }
     bool is_new;
@@ -299,20 +299,36 @@ struct hand_out {
     struct arena arena;
 };
 
-/* May a record count? A copy's body in an unsealed block must be a frame that does. */
-static int copy_counts(struct hand_out *h, const struct record *r, bool *ret)
+/* Does the frame around a body count? In a sealed block it does. */
+static int body_counts(struct hand_out *h, struct place frame, bool *ret)
 {
     struct seq_row body;
     *ret = true;
-    if (r->op != RECORD_PUT || !r->body_framed || find_block(h->t, r->body_frame.block) == NULL) {
+    if (find_block(h->t, frame.block) == NULL) {
         return 0;
     }
-    int rc = seq_table_find(h->t->frames, r->body_frame, &body);
+    int rc = seq_table_find(h->t->frames, frame, &body);
     if (rc == ZERR_NOT_FOUND) {
         *ret = false;
         return 0;
     }
     *ret = rc == 0 && (body.flags & SEQ_BAD_BODY) == 0;
+    return rc;
+}
+
+/* May a record count? All that it is made of must. */
+static int record_counts(struct hand_out *h, const struct record *r, bool *ret)
+{
+    int rc = 0;
+    *ret = true;
+    if (r->op == RECORD_PUT && r->body_framed) {
+        rc = body_counts(h, r->body_frame, ret);
+    }
+    for (size_t i = 0; i < r->extents.n && rc == 0 && *ret; i++) {
+        if (r->extents.v[i].framed) {
+            rc = body_counts(h, r->extents.v[i].frame, ret);
+        }
+    }
     return rc;
 }
 
@@ -348,8 +364,8 @@ static int hand_out_row(void *user, const struct seq_row *row)
         struct record r = f.rec.entries[i];
         bool damaged = (row->flags & SEQ_BAD_BODY) != 0, counts = true;
         r.seq = f.rec.seq + i;
-        if (f.head.kind == FRAME_COPY) {
-            rc = copy_counts(h, &r, &counts);
+        if (!frame_has_body(f.head.kind)) {
+            rc = record_counts(h, &r, &counts);
         }
         if (rc == 0 && !counts && r.seq <= t->durable_seq) {
             damaged = counts = true;

@@ -48,6 +48,10 @@ struct rebase {
     /* The body copied last: where it was, and what it is now. */
     bool has_last;
     struct object last_src, last_dst;
+    struct extents last_extents; /* in last_arena */
+    struct arena last_arena;
+    uint64_t upload; /* under way */
+    struct buf scratch;
 };
 
 /* ---- the target's call-backs ---- */
@@ -64,7 +68,7 @@ static void on_done(void *user, int status, const struct object *obj)
     struct rebase *r = user;
     r->done = true;
     r->status = status;
-    if (status == 0) {
+    if (status == 0 && obj != NULL) {
         r->stored = *obj;
     }
 }
@@ -135,62 +139,213 @@ static int begin_put(struct rebase *r, const struct put_spec *spec, struct put *
     return rc;
 }
 
-/* Hands the body over piece by piece. Stops when the put has ended by itself. */
-static int send_body(struct rebase *r, struct put *put, const struct object *obj,
-                     const struct source_block *b)
+/* Hands the bytes over piece by piece. Stops when the put has ended by itself. */
+static int send_bytes(struct rebase *r, struct put *put, struct extents bytes)
 {
-    for (uint64_t off = 0; off < obj->size && !r->done;) {
-        size_t want = obj->size - off < CHUNK_BYTES ? (size_t)(obj->size - off) : CHUNK_BYTES,
-               n = 0;
-        int rc = r->src.vfs->ops->pread(b->file, r->buffer, want, obj->body.off + off, &n);
-        if (rc != 0 || n < want) {
-            return rc != 0 ? rc : ZERR_DAMAGED;
+    for (size_t i = 0; i < bytes.n; i++) {
+        const struct extent *e = &bytes.v[i];
+        const struct source_block *b;
+        int rc = source_block(&r->src, e->body.block, &b);
+        if (rc != 0) {
+            return rc == ZERR_NOT_FOUND || rc == ZERR_CORRUPT ? ZERR_DAMAGED : rc;
         }
-        off += n;
-        r->chunk = (struct chunk){.data = r->buffer, .len = n, .release = on_release};
-        r->chunk_out = true;
-        put_write(put, &r->chunk);
-        if (off < obj->size) { /* the last one may stay until the commit */
+        for (uint64_t off = 0; off < e->len && !r->done;) {
+            size_t want = e->len - off < CHUNK_BYTES ? (size_t)(e->len - off) : CHUNK_BYTES, n = 0;
             wait_for(r, &r->chunk_out, false);
             while (!r->done && !put_writable(put)) {
                 workers_inline_drain(&r->workers);
                 store_tick(r->dst);
             }
+            rc = r->src.vfs->ops->pread(b->file, r->buffer, want, e->body.off + e->from + off, &n);
+            if (rc != 0 || n < want) {
+                return rc != 0 ? rc : ZERR_DAMAGED;
+            }
+            off += n;
+            r->chunk = (struct chunk){.data = r->buffer, .len = n, .release = on_release};
+            r->chunk_out = true;
+            put_write(put, &r->chunk);
+            cli_progress(&r->progress, "copying", r->res->bytes + off, r->live_bytes, false);
         }
-        cli_progress(&r->progress, "copying", r->res->bytes + off, r->live_bytes, false);
     }
     return 0;
 }
 
-static int copy_body(struct rebase *r, const struct put_spec *spec, const struct object *obj)
+/* A body, or a part: md5 NULL: whatever it is. */
+static int copy_bytes(struct rebase *r, const struct put_spec *spec, struct extents bytes,
+                      const uint8_t *md5)
 {
-    const struct source_block *b = NULL;
     struct put *put = NULL;
-    int rc = obj->size > 0 ? source_block(&r->src, obj->body.block, &b) : 0;
-    if (rc != 0) {
-        return rc == ZERR_NOT_FOUND || rc == ZERR_CORRUPT ? ZERR_DAMAGED : rc;
-    }
-    rc = begin_put(r, spec, &put);
+    int rc = begin_put(r, spec, &put);
     if (rc != 0) {
         return rc;
     }
-    rc = send_body(r, put, obj, b);
+    rc = send_bytes(r, put, bytes);
     if (rc != 0) {
         if (!r->done) {
             put_abort(put);
         }
     } else if (!r->done) {
-        put_commit(put, obj->has_md5 ? obj->md5 : NULL);
+        put_commit(put, md5);
         wait_for(r, &r->done, true);
     }
     wait_for(r, &r->chunk_out, false);
     return rc != 0 ? rc : r->status;
 }
 
+static int copy_body(struct rebase *r, const struct put_spec *spec, const struct object *obj)
+{
+    struct extent all = {.body = obj->body, .size = obj->size, .len = obj->size};
+    return copy_bytes(r, spec, (struct extents){&all, obj->size > 0},
+                      obj->has_md5 ? obj->md5 : NULL);
+}
+
+/* ---- multipart objects: their parts become parts again ---- */
+
+static void on_begun(void *user, int status, uint64_t upload)
+{
+    struct rebase *r = user;
+    r->done = true;
+    r->status = status;
+    r->upload = upload;
+}
+
+static void on_completed(void *user, int status, const struct object *obj, size_t at)
+{
+    (void)at;
+    on_done(user, status, obj);
+}
+
+static void on_ended(void *user, int status)
+{
+    on_done(user, status, NULL);
+}
+
+/* The next run of extents of one part, from *at on. */
+static struct extents next_part(struct extents all, size_t *at, uint64_t *ret_len)
+{
+    size_t from = *at;
+    *ret_len = 0;
+    do {
+        *ret_len += all.v[(*at)++].len;
+    } while (*at < all.n && all.v[*at].part == all.v[from].part);
+    return (struct extents){all.v + from, *at - from};
+}
+
+/* Copies the parts; their MD5s, one behind the other, into md5s. */
+static int copy_parts(struct rebase *r, const struct put_spec *spec, struct extents all,
+                      struct part_name *names, size_t n_parts, struct body_hash *md5s)
+{
+    size_t at = 0, n = 0;
+    int rc = 0;
+    while (rc == 0 && (at < all.n || n == 0)) {
+        uint64_t len = 0;
+        struct extents bytes = at < all.n ? next_part(all, &at, &len) : (struct extents){0};
+        struct put_spec part = {.key = spec->key,
+                                .size = len,
+                                .upload = r->upload,
+                                .part = bytes.n > 0 ? bytes.v[0].part : 1};
+        rc = n == n_parts ? ZERR_CORRUPT : copy_bytes(r, &part, bytes, NULL);
+        if (rc == 0) {
+            names[n++] = (struct part_name){.number = part.part};
+            buf_reset(&r->scratch);
+            rc = body_hash_update(md5s, r->stored.md5, sizeof(r->stored.md5), &r->scratch);
+        }
+    }
+    return rc == 0 && n < n_parts ? ZERR_CORRUPT : rc;
+}
+
+/* The MD5 of the parts' MD5s is what the object has on record: it tells whether all bytes are right. */
+static int complete(struct rebase *r, const struct put_spec *spec, const struct object *obj,
+                    const struct part_name *names, struct body_hash *md5s)
+{
+    uint8_t md5[16];
+    uint64_t sums_hash;
+    buf_reset(&r->scratch);
+    int rc = body_hash_final(md5s, &r->scratch, md5, &sums_hash);
+    if (rc == 0 && memcmp(md5, obj->md5, sizeof(md5)) != 0) {
+        rc = ZERR_BAD_DIGEST;
+    }
+    if (rc == 0) {
+        struct complete_spec c = {.key = spec->key,
+                                  .upload = r->upload,
+                                  .parts = names,
+                                  .n_parts = obj->parts,
+                                  .mtime_ms = spec->mtime_ms};
+        r->done = false;
+        rc = store_complete_upload(r->dst, &c, on_completed, r);
+    }
+    if (rc == 0) {
+        wait_for(r, &r->done, true);
+        rc = r->status;
+    }
+    return rc;
+}
+
+static int copy_multipart(struct rebase *r, const struct put_spec *spec, const struct object *obj,
+                          struct extents all)
+{
+    struct upload_spec begin = {.key = spec->key, .meta = spec->meta, .sys = spec->sys};
+    struct part_name *names = calloc(obj->parts, sizeof(*names));
+    struct body_hash *md5s = body_hash_create();
+    r->done = false;
+    int rc = names == NULL || md5s == NULL ? ZERR_NOMEM
+                                           : store_begin_upload(r->dst, &begin, on_begun, r);
+    if (rc == 0) {
+        wait_for(r, &r->done, true);
+        rc = r->status;
+    }
+    if (rc == 0) {
+        rc = copy_parts(r, spec, all, names, obj->parts, md5s);
+        if (rc == 0) {
+            rc = complete(r, spec, obj, names, md5s);
+        }
+        r->done = false;
+        if (rc != 0 && store_abort_upload(r->dst, spec->key, r->upload, on_ended, r) == 0) {
+            wait_for(r, &r->done, true);
+        }
+    }
+    body_hash_destroy(md5s);
+    free(names);
+    return rc;
+}
+
+static void on_opened(void *user, int status)
+{
+    struct rebase *r = user;
+    r->done = true;
+    r->status = status;
+}
+
+/* What the object copied last is made of now, for its other names. */
+static int keep_extents(struct rebase *r, struct slice key)
+{
+    static const struct reader_ops ops = {.opened = on_opened};
+    struct reader *reader = NULL;
+    r->done = false;
+    int rc = reader_open(r->dst, key, false, &ops, r, &reader);
+    if (rc == ZKV_PENDING) {
+        wait_for(r, &r->done, true);
+        rc = r->status;
+    }
+    if (rc == 0) {
+        struct extents e = reader_extents(reader);
+        arena_reset(&r->last_arena);
+        struct extent *v = arena_alloc(&r->last_arena, e.n * sizeof(*v));
+        rc = v == NULL ? ZERR_NOMEM : 0;
+        if (rc == 0 && e.n > 0) {
+            memcpy(v, e.v, e.n * sizeof(*v));
+        }
+        r->last_extents = (struct extents){v, e.n};
+    }
+    reader_close(reader);
+    return rc;
+}
+
 static int copy_name(struct rebase *r, const struct put_spec *spec)
 {
     struct copy_spec copy = {.key = spec->key,
                              .src = r->last_dst,
+                             .extents = r->last_extents,
                              .meta = spec->meta,
                              .sys = spec->sys,
                              .mtime_ms = spec->mtime_ms};
@@ -203,9 +358,11 @@ static int copy_name(struct rebase *r, const struct put_spec *spec)
     return r->status;
 }
 
-/* The attributes: from the record's frame or, where the original wrote it, from the index. */
-static int read_attrs(struct rebase *r, const struct object *obj, struct put_spec *spec)
+/* The attributes, and what a multipart object is made of: from the record's frame or, where the original wrote it, from the index. */
+static int read_attrs(struct rebase *r, const struct object *obj, struct put_spec *spec,
+                      struct extents *ret_extents)
 {
+    *ret_extents = (struct extents){0};
     if (!obj->framed) {
         struct slice meta;
         int rc = index_lookup_meta(r->ix, spec->key, &r->arena, &meta);
@@ -216,6 +373,7 @@ static int read_attrs(struct rebase *r, const struct object *obj, struct put_spe
     if (rc == 0) {
         spec->meta = rec.meta;
         spec->sys = rec.sys;
+        *ret_extents = rec.extents;
     }
     return rc;
 }
@@ -227,9 +385,16 @@ static int copy_object(void *user, struct slice key, const struct object *obj)
     bool same = r->has_last && obj->size > 0 && obj->size == r->last_src.size &&
                 obj->body.block == r->last_src.body.block && obj->body.off == r->last_src.body.off;
     arena_reset(&r->arena);
-    int rc = obj->damaged ? ZERR_DAMAGED : read_attrs(r, obj, &spec);
-    if (rc == 0) {
-        rc = same ? copy_name(r, &spec) : copy_body(r, &spec, obj);
+    struct extents extents;
+    int rc = obj->damaged ? ZERR_DAMAGED : read_attrs(r, obj, &spec, &extents);
+    if (rc == 0 && same) {
+        rc = copy_name(r, &spec);
+    } else if (rc == 0) {
+        rc = obj->parts > 0 ? copy_multipart(r, &spec, obj, extents) : copy_body(r, &spec, obj);
+        r->last_extents = (struct extents){0};
+        if (rc == 0 && obj->parts > 0) {
+            rc = keep_extents(r, key);
+        }
     }
     if (r->fatal) {
         return ZERR_IO;
@@ -367,6 +532,8 @@ int rebase_run(const struct rebase_options *opt, struct rebase_result *ret, stru
         index_close(r->ix);
         source_close(&r->src);
         arena_finish(&r->arena);
+        arena_finish(&r->last_arena);
+        buf_finish(&r->scratch);
     }
     free(buffer);
     free(r);

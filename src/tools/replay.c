@@ -23,8 +23,7 @@ struct run {
     struct cli_progress *progress;
     struct replay_result *res;
     uint64_t seq_max; /* of the second look */
-    uint64_t n_tail;
-    bool in_db;
+    uint64_t n_applied;
 };
 
 /* The caller has all it wanted; no failure. */
@@ -39,8 +38,10 @@ static int take(struct run *r, uint64_t rev, const struct record *rec, bool dama
     if (rc == 0 && r->ix != NULL) {
         rc = index_apply(r->ix, rec, damaged);
     }
-    r->res->n_records = rc == 0 ? rev + 1 : r->res->n_records;
-    if (rc == 0 && r->ix != NULL && r->res->n_records % ROWS_A_TRANSACTION == 0) {
+    if (rc == 0 && record_in_history(rec)) {
+        r->res->n_records = rev + 1;
+    }
+    if (rc == 0 && r->ix != NULL && ++r->n_applied % ROWS_A_TRANSACTION == 0) {
         rc = index_commit(r->ix);
         if (rc == 0) {
             rc = index_begin(r->ix);
@@ -78,7 +79,7 @@ static int on_tail_record(void *user, const struct record *rec, bool damaged)
         return ENOUGH;
     }
     int rc = take(r, r->res->n_records, rec, damaged);
-    r->res->n_unflushed += rc == 0;
+    r->res->n_unflushed += rc == 0 && record_in_history(rec);
     return rc;
 }
 

@@ -9,7 +9,8 @@
 
 struct replay_visitor {
     void *user;
-    /* Each record in order, before it is applied; non-zero stops. */
+    /* Each record in order, before it is applied; of one that is not in the history
+     * (record_in_history()) rev is that of the next one that is. Non-zero stops. */
     int (*record)(void *user, uint64_t rev, const struct record *);
 };
 

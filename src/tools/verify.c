@@ -281,8 +281,10 @@ static int check_body_frame(struct verify *v, const struct object *obj, struct f
     if (rc != 0 && rc != ZERR_NOT_FOUND && rc != ZERR_CORRUPT) {
         return rc;
     }
-    if (rc != 0 || frame.verdict != SCAN_VALID || frame.head.kind != FRAME_PUT ||
-        frame.head.body_len != obj->size || !same_place(frame.rec.entries[0].body, obj->body)) {
+    if (rc != 0 || frame.verdict != SCAN_VALID ||
+        frame.head.kind != (obj->parts > 0 ? FRAME_UPLOAD : FRAME_PUT) ||
+        frame.rec.entries[0].size != obj->size ||
+        !same_place(frame.rec.entries[0].body, obj->body)) {
         f->why = "the body it shares is not where the history says";
     }
     return 0;
@@ -360,6 +362,46 @@ static int check_plain_body(struct verify *v, const struct object *obj, const st
     return 0;
 }
 
+/* The frames around the bytes of a multipart object. Their pieces were checked with their blocks. */
+static int check_extents(struct verify *v, struct slice key, const struct object *obj,
+                         struct finding *f)
+{
+    struct record rec;
+    arena_reset(&v->arena);
+    int rc = source_record(&v->src, obj->frame, key, &v->arena, &rec);
+    if (rc != 0) {
+        f->why = rc == ZERR_DAMAGED ? "its record is not where the history says" : f->why;
+        return rc == ZERR_DAMAGED ? 0 : rc;
+    }
+    for (size_t i = 0; i < rec.extents.n && f->why == NULL; i++) {
+        const struct extent *e = &rec.extents.v[i];
+        const struct source_block *b;
+        uint8_t head_bytes[FRAME_HEAD_BYTES];
+        struct frame_head head;
+        size_t n = 0;
+        const struct bad_place *bad = verify_find_bad(v, e->framed ? e->frame : e->body);
+        if (bad != NULL) {
+            f->why = bad->why;
+            f->sure = !bad->unreadable;
+            return 0;
+        }
+        rc = source_block(&v->src, e->body.block, &b);
+        if (rc == ZERR_NOT_FOUND || rc == ZERR_CORRUPT) {
+            f->why = "the block of one of its parts is missing";
+        } else if (rc != 0) {
+            return rc;
+        } else if (e->framed &&
+                   (v->src.vfs->ops->pread(b->file, head_bytes, sizeof(head_bytes), e->frame.off,
+                                           &n) != 0 ||
+                    n < sizeof(head_bytes) ||
+                    frame_head_decode(head_bytes, &b->header, e->frame.off, &head) != 0 ||
+                    !frame_has_body(head.kind) || head.body_len != e->size)) {
+            f->why = "one of its parts is not where the history says";
+        }
+    }
+    return 0;
+}
+
 static int check_name(struct verify *v, struct slice key, const struct object *obj,
                       const struct object *found, struct finding *f)
 {
@@ -374,6 +416,12 @@ static int check_name(struct verify *v, struct slice key, const struct object *o
     }
     if (!obj->body_framed) {
         return check_plain_body(v, obj, found, f);
+    }
+    if (obj->parts > 0) {
+        rc = check_extents(v, key, obj, f);
+        if (rc != 0 || f->why != NULL) {
+            return rc;
+        }
     }
     return obj->framed && same_place(obj->frame, obj->body_frame) ? 0 : check_body_frame(v, obj, f);
 }

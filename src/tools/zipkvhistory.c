@@ -15,6 +15,9 @@ static void print_header(bool *printed)
 static int print_record(void *user, uint64_t rev, const struct record *rec)
 {
     print_header(user);
+    if (!record_in_history(rec)) {
+        return 0; /* an upload under way: no name has changed */
+    }
     printf("%" PRIu64 "\t%s\t", rev, rec->op == RECORD_PUT ? "put" : "delete");
     fwrite(rec->key.ptr, 1, rec->key.len, stdout);
     putchar('\n');

@@ -171,19 +171,12 @@ void store_dir_crash(struct store_dir *d)
     d->vfs = NULL;
 }
 
-void store_dir_put(struct store_dir *d, const char *key, const void *data, size_t len)
+static void put(struct store_dir *d, const struct put_spec *spec, const void *data)
 {
     static const struct put_ops ops = {.ready = on_status, .done = on_object};
     struct outcome o = {0};
-    struct attr meta = {SLICE_LIT("X-Amz-Meta-K"), slice_str(key)};
-    struct attr sys = {SLICE_LIT("Content-Type"), SLICE_LIT("text/x-test")};
-    struct put_spec spec = {.key = slice_str(key),
-                            .size = len,
-                            .meta = {&meta, 1},
-                            .sys = {&sys, 1},
-                            .mtime_ms = 1700000000123};
     struct put *put;
-    int rc = put_begin(d->store, &spec, &ops, &o, &put);
+    int rc = put_begin(d->store, spec, &ops, &o, &put);
     if (rc == ZKV_PENDING) {
         workers_inline_drain(&d->workers);
         assert_true(o.done);
@@ -191,14 +184,72 @@ void store_dir_put(struct store_dir *d, const char *key, const void *data, size_
         o.done = false;
     }
     assert_int_equal(rc, 0);
-    o.released = len == 0;
-    if (len > 0) {
-        o.chunk = (struct chunk){.data = data, .len = len, .release = on_release};
+    o.released = spec->size == 0;
+    if (spec->size > 0) {
+        o.chunk = (struct chunk){.data = data, .len = spec->size, .release = on_release};
         put_write(put, &o.chunk);
     }
     put_commit(put, NULL);
     workers_inline_drain(&d->workers);
     assert_true(o.done && o.released);
+    assert_int_equal(o.status, 0);
+}
+
+void store_dir_put(struct store_dir *d, const char *key, const void *data, size_t len)
+{
+    struct attr meta = {SLICE_LIT("X-Amz-Meta-K"), slice_str(key)};
+    struct attr sys = {SLICE_LIT("Content-Type"), SLICE_LIT("text/x-test")};
+    struct put_spec spec = {.key = slice_str(key),
+                            .size = len,
+                            .meta = {&meta, 1},
+                            .sys = {&sys, 1},
+                            .mtime_ms = 1700000000123};
+    put(d, &spec, data);
+}
+
+static void on_begun(void *user, int status, uint64_t upload)
+{
+    *(uint64_t *)user = status == 0 ? upload : 0;
+}
+
+static void on_completed(void *user, int status, const struct object *obj, size_t at)
+{
+    (void)at;
+    on_object(user, status, obj);
+}
+
+uint64_t store_dir_begin(struct store_dir *d, const char *key)
+{
+    struct attr meta = {SLICE_LIT("X-Amz-Meta-K"), slice_str(key)};
+    struct upload_spec begin = {.key = slice_str(key), .meta = {&meta, 1}};
+    uint64_t upload = 0;
+    assert_int_equal(store_begin_upload(d->store, &begin, on_begun, &upload), 0);
+    workers_inline_drain(&d->workers);
+    assert_int_not_equal(upload, 0);
+    return upload;
+}
+
+void store_dir_multipart(struct store_dir *d, const char *key, const void *data, size_t len,
+                         size_t part_size)
+{
+    uint64_t upload = store_dir_begin(d, key);
+    struct part_name parts[16];
+    struct complete_spec complete = {
+        .key = slice_str(key), .upload = upload, .parts = parts, .mtime_ms = 1700000000789};
+    struct outcome o = {0};
+    for (size_t at = 0; at < len; at += part_size) {
+        uint32_t number = (uint32_t)complete.n_parts * 3 + 1;
+        struct put_spec spec = {.key = slice_str(key),
+                                .size = len - at < part_size ? len - at : part_size,
+                                .upload = upload,
+                                .part = number};
+        assert_true(complete.n_parts < 16);
+        put(d, &spec, (const uint8_t *)data + at);
+        parts[complete.n_parts++] = (struct part_name){.number = number};
+    }
+    assert_int_equal(store_complete_upload(d->store, &complete, on_completed, &o), 0);
+    workers_inline_drain(&d->workers);
+    assert_true(o.done);
     assert_int_equal(o.status, 0);
 }
 
@@ -214,11 +265,23 @@ void store_dir_delete(struct store_dir *d, const char *key)
 
 void store_dir_copy(struct store_dir *d, const char *from, const char *to)
 {
+    static const struct reader_ops ops = {.opened = on_status};
     struct outcome o = {0};
     struct attr meta = {SLICE_LIT("X-Amz-Meta-K"), slice_str(to)};
     struct copy_spec spec = {.key = slice_str(to), .meta = {&meta, 1}, .mtime_ms = 1700000000456};
-    assert_int_equal(store_lookup(d->store, slice_str(from), &spec.src), 0);
+    struct reader *r = NULL;
+    int rc = reader_open(d->store, slice_str(from), false, &ops, &o, &r);
+    if (rc == ZKV_PENDING) {
+        workers_inline_drain(&d->workers);
+        assert_true(o.done);
+        rc = o.status;
+    }
+    assert_int_equal(rc, 0);
+    spec.src = *reader_object(r);
+    spec.extents = reader_extents(r);
+    o = (struct outcome){0};
     assert_int_equal(store_copy(d->store, &spec, on_object, &o), 0);
+    reader_close(r);
     workers_inline_drain(&d->workers);
     assert_true(o.done);
     assert_int_equal(o.status, 0);
@@ -228,7 +291,8 @@ static int read_all(struct store_dir *d, struct reader *r, struct outcome *o, st
 {
     uint64_t size = reader_object(r)->size;
     for (uint64_t off = 0; off < size;) {
-        size_t len = size - off < PIECE_BYTES ? (size_t)(size - off) : PIECE_BYTES;
+        uint64_t span = reader_span(r, off);
+        size_t len = span < PIECE_BYTES ? (size_t)span : PIECE_BYTES;
         o->done = false;
         int rc = reader_read(r, off, len, &o->piece);
         if (rc == ZKV_PENDING) {

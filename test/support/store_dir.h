@@ -25,6 +25,10 @@ void store_dir_crash(struct store_dir *); /* as kill -9 leaves it; the lock is f
 
 /* On an open store. One metadata header "X-Amz-Meta-K: <key>" goes with each. */
 void store_dir_put(struct store_dir *, const char *key, const void *data, size_t len);
+/* In parts of part_size, with the numbers 1, 4, 7, ...; at most 16 of them. */
+void store_dir_multipart(struct store_dir *, const char *key, const void *data, size_t len,
+                         size_t part_size);
+uint64_t store_dir_begin(struct store_dir *, const char *key); /* a multipart upload; its number */
 void store_dir_delete(struct store_dir *, const char *key);
 void store_dir_copy(struct store_dir *, const char *from, const char *to);
 /* The body, appended to out. ZERR_NOT_FOUND, ZERR_DAMAGED. meta (may be NULL): the value of

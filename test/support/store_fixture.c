@@ -257,18 +257,6 @@ static void on_copied(void *user, int status, const struct object *obj)
     *(int *)user = status;
 }
 
-int fx_copy(struct fixture *f, const char *from, const char *to)
-{
-    static int status;
-    struct copy_spec spec = {.key = slice_str(to)};
-    int rc = store_lookup(f->st, slice_str(from), &spec.src);
-    status = 1;
-    if (rc == 0) {
-        rc = store_copy(f->st, &spec, on_copied, &status);
-    }
-    return rc != 0 ? rc : wait_for(f, &status);
-}
-
 /* ---- reading ---- */
 
 struct fetch {
@@ -296,22 +284,46 @@ static void on_read(void *user, int status, struct read_piece piece)
 
 static const struct reader_ops READER = {on_opened, on_read};
 
+static int open_reader(struct fixture *f, const char *key, struct fetch *g, struct reader **ret)
+{
+    int rc = reader_open(f->st, slice_str(key), true, &READER, g, ret);
+    if (rc == ZKV_PENDING) {
+        fx_pump(f);
+        assert(g->opened);
+        rc = g->status;
+    }
+    return rc;
+}
+
+int fx_copy(struct fixture *f, const char *from, const char *to)
+{
+    static int status;
+    struct copy_spec spec = {.key = slice_str(to)};
+    struct reader *r = NULL;
+    int rc = store_lookup(f->st, slice_str(from), &spec.src);
+    if (rc == 0 && spec.src.parts > 0) { /* what it is made of only its record says */
+        struct fetch g = {0};
+        rc = open_reader(f, from, &g, &r);
+        spec.extents = rc == 0 ? reader_extents(r) : spec.extents;
+    }
+    status = 1;
+    if (rc == 0) {
+        rc = store_copy(f->st, &spec, on_copied, &status);
+    }
+    reader_close(r);
+    return rc != 0 ? rc : wait_for(f, &status);
+}
+
 int fx_get(struct fixture *f, const char *key, struct buf *out)
 {
     struct fetch g = {.out = out};
-    struct reader *r;
+    struct reader *r = NULL;
     buf_reset(out);
-    int rc = reader_open(f->st, slice_str(key), true, &READER, &g, &r);
-    if (rc == ZKV_PENDING) {
-        fx_pump(f);
-        assert(g.opened);
-        rc = g.status;
-    } else if (rc != 0) {
-        return rc;
-    }
+    int rc = open_reader(f, key, &g, &r);
     uint64_t size = rc == 0 ? reader_object(r)->size : 0;
     for (uint64_t at = 0; at < size && rc == 0;) {
-        size_t n = size - at < READ_MAX_BYTES ? (size_t)(size - at) : READ_MAX_BYTES;
+        uint64_t span = reader_span(r, at);
+        size_t n = span < READ_MAX_BYTES ? (size_t)span : READ_MAX_BYTES;
         struct read_piece piece;
         g.read = false;
         rc = reader_read(r, at, n, &piece);

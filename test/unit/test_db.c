@@ -909,7 +909,7 @@ static void hostile_messages_are_refused_in_constant_memory(void **state)
 
 static void a_record_that_must_not_be_ignored_stops_the_scan(void **state)
 {
-    static const char bytes[] = "\x1a\x0c\x0a\x0a\x0a\x01k\x12\x05\xc2\x01\x02\x18\x02";
+    static const char bytes[] = "\x1a\x0c\x0a\x07\x0a\x01k\x12\x02\x18\x02\x88\x01\x63"; /* op 99 */
     struct buf file = {0};
 
     (void)state;

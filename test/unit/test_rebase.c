@@ -247,9 +247,68 @@ static void a_target_is_made_or_must_be_empty(void **state)
     store_dir_finish(&d);
 }
 
+static void multipart_objects_keep_their_parts_and_are_copied_once(void **state)
+{
+    (void)state;
+    struct store_dir from, to;
+    struct rebase_result result;
+    struct object was, is, copy;
+    struct buf got = {0};
+    char meta[256];
+    static uint8_t bytes[200000];
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)(i * 7 + i / 251);
+    }
+    store_dir_init(&from);
+    store_dir_init(&to);
+    store_dir_open(&from, 50000);
+    store_dir_put(&from, "plain", "x", 1);
+    store_dir_multipart(&from, "multi", bytes, sizeof(bytes), 70000);
+    store_dir_copy(&from, "multi", "copy");
+    (void)store_dir_begin(&from, "under way");
+    assert_int_equal(store_dir_get(&from, slice_str("multi"), &got, meta, &was), 0);
+    store_dir_stop(&from);
+    assert_int_equal(rebase(from.path, to.path, -1, &result, NULL), 0);
+    assert_int_equal(result.objects, 3);
+    assert_int_equal(result.bodies, 2);
+    assert_int_equal(result.bytes, sizeof(bytes) + 1);
+    store_dir_open(&to, 50000);
+    buf_reset(&got);
+    assert_int_equal(store_dir_get(&to, slice_str("multi"), &got, meta, &is), 0);
+    assert_int_equal(got.len, sizeof(bytes));
+    assert_memory_equal(got.ptr, bytes, sizeof(bytes));
+    assert_string_equal(meta, "multi");
+    assert_int_equal(is.parts, 3);
+    assert_int_equal(is.mtime_ms, was.mtime_ms);
+    assert_memory_equal(is.md5, was.md5, 16);
+    buf_reset(&got);
+    assert_int_equal(store_dir_get(&to, slice_str("copy"), &got, meta, &copy), 0);
+    assert_memory_equal(got.ptr, bytes, sizeof(bytes));
+    assert_string_equal(meta, "copy");
+    assert_int_equal(copy.body.off, is.body.off);
+    store_dir_stop(&to);
+    store_dir_finish(&to);
+
+    /* One byte of one part is wrong: the object is left out, and no upload stays behind. */
+    store_dir_init(&to);
+    store_dir_flip(&from, "block0000000001", 40000);
+    char *out;
+    assert_int_equal(rebase(from.path, to.path, -1, &result, &out), 0);
+    assert_int_equal(result.damaged, 2);
+    assert_non_null(strstr(out, "multi"));
+    free(out);
+    store_dir_open(&to, 50000);
+    assert_int_equal(store_lookup(to.store, SLICE_LIT("multi"), &is), ZERR_NOT_FOUND);
+    store_dir_stop(&to);
+    buf_finish(&got);
+    store_dir_finish(&to);
+    store_dir_finish(&from);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(multipart_objects_keep_their_parts_and_are_copied_once),
         cmocka_unit_test(the_original_s_directories_are_copied_at_any_revision),
         cmocka_unit_test(attributes_times_and_shared_bodies_are_kept),
         cmocka_unit_test(a_damaged_object_is_named_and_left_out_the_others_are_copied),

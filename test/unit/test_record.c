@@ -227,10 +227,137 @@ static void records_that_say_nothing_usable_are_corrupt(void **state)
     REFUSED("\x12\x03\x0a\x01k\x12\x03\x0a\x01l", ZERR_CORRUPT);        /* two deletes */
 }
 
-static void extents_are_not_ignored(void **state)
+static const struct extent some_extents[] = {
+    {.body = {3, 4096}, .size = 5000, .framed = true, .frame = {3, 3968}, .len = 5000, .part = 1},
+    {.body = {0, 64}, .size = 1ull << 32, .from = 1ull << 31, .len = 77, .part = 10000},
+    {.body = {31, 64},
+     .size = 10,
+     .framed = true,
+     .frame = {31, 0},
+     .from = 9,
+     .len = 1,
+     .part = 10000},
+};
+
+/* A PUT that completes an upload. */
+static struct record multipart_put(void)
 {
+    struct record r = full_put();
+
+    r.size = 5000 + 77 + 1;
+    r.upload = SEQ_FIRST(6);
+    r.part = 2;
+    r.extents = (struct extents){some_extents, 3};
+    return r;
+}
+
+static void assert_extents_equal(struct extents a, struct extents b)
+{
+    assert_int_equal(a.n, b.n);
+    for (size_t i = 0; i < a.n; i++) {
+        assert_int_equal(a.v[i].body.block, b.v[i].body.block);
+        assert_int_equal(a.v[i].body.off, b.v[i].body.off);
+        assert_int_equal(a.v[i].size, b.v[i].size);
+        assert_int_equal(a.v[i].framed, b.v[i].framed);
+        assert_int_equal(a.v[i].frame.block, b.v[i].frame.block);
+        assert_int_equal(a.v[i].frame.off, b.v[i].frame.off);
+        assert_int_equal(a.v[i].from, b.v[i].from);
+        assert_int_equal(a.v[i].len, b.v[i].len);
+        assert_int_equal(a.v[i].part, b.v[i].part);
+    }
+}
+
+static void a_multipart_object_comes_back_in_both_forms(void **state)
+{
+    struct record r = multipart_put(), got;
+    struct frame_record fr = {.seq = r.seq, .entries = &r, .n_entries = 1}, got_fr;
+
     (void)state;
-    REFUSED("\x0a\x0a\x0a\x01k\x12\x05\xc2\x01\x02\x18\x02", ZERR_UNSUPPORTED);
+    assert_int_equal(record_encode_history(&r, &out), 0);
+    assert_int_equal(record_decode_history(buf_slice(&out), &arena, &got), 0);
+    assert_int_equal(got.op, RECORD_PUT);
+    assert_true(got.has_true_place); /* the original stops at it */
+    assert_int_equal(got.size, r.size);
+    assert_int_equal(got.upload, r.upload);
+    assert_int_equal(got.part, 2);
+    assert_extents_equal(got.extents, r.extents);
+    buf_reset(&out);
+    assert_int_equal(frame_record_encode(&fr, true, &out), 0);
+    assert_int_equal(frame_record_decode(buf_slice(&out), true, &arena, &got_fr), 0);
+    assert_int_equal(got_fr.entries[0].upload, r.upload);
+    assert_int_equal(got_fr.entries[0].part, 2);
+    assert_extents_equal(got_fr.entries[0].extents, r.extents);
+}
+
+static void extents_that_are_not_the_size_or_not_in_their_body_are_corrupt(void **state)
+{
+    struct extent bad[3];
+    struct record r = multipart_put(), got;
+
+    (void)state;
+    r.extents.v = bad;
+    for (int i = 0; i < 5; i++) {
+        memcpy(bad, some_extents, sizeof(bad));
+        r.size = 5078 + (i == 0) - (i == 1);
+        bad[0].size -= i == 2;
+        bad[1].from += i == 3 ? 1ull << 31 : 0;
+        bad[2].part += i == 4;
+        buf_reset(&out);
+        assert_int_equal(record_encode_history(&r, &out), 0);
+        assert_int_equal(record_decode_history(buf_slice(&out), &arena, &got), ZERR_CORRUPT);
+    }
+}
+
+static void what_happens_to_uploads_comes_back_in_both_forms(void **state)
+{
+    static const enum record_op ops[] = {RECORD_UPLOAD, RECORD_PART, RECORD_ABORT};
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct record r = full_put(), got;
+        struct frame_record fr = {.seq = r.seq, .entries = &r, .n_entries = 1}, got_fr;
+
+        r.op = ops[i];
+        r.upload = r.op == RECORD_UPLOAD ? 0 : SEQ_FIRST(6);
+        r.part = r.op == RECORD_PART ? PART_MAX : 0;
+        assert_false(record_in_history(&r));
+        buf_reset(&out);
+        assert_int_equal(record_encode_history(&r, &out), 0);
+        assert_int_equal(record_decode_history(buf_slice(&out), &arena, &got), 0);
+        buf_reset(&out);
+        assert_int_equal(frame_record_encode(&fr, true, &out), 0);
+        assert_int_equal(frame_record_decode(buf_slice(&out), true, &arena, &got_fr), 0);
+        for (const struct record *g = &got; g != NULL; g = g == &got ? got_fr.entries : NULL) {
+            assert_int_equal(g->op, r.op);
+            assert_int_equal(g->upload, r.upload);
+            assert_int_equal(g->part, r.part);
+            assert_true(slice_eq(g->key, r.key));
+            assert_int_equal(g->seq, r.seq);
+            if (r.op != RECORD_ABORT) {
+                assert_attrs_equal(g->meta, r.meta);
+                assert_int_equal(g->mtime_ms, r.mtime_ms);
+            }
+        }
+    }
+    /* A part of no upload, a put that is said to be an abort, an op from the future. */
+    REFUSED("\x0a\x07\x0a\x01k\x12\x02\x18\x02\x80\x01\x01\x88\x01\x04\x98\x01\x01", ZERR_CORRUPT);
+    REFUSED("\x0a\x07\x0a\x01k\x12\x02\x18\x02\x80\x01\x01\x88\x01\x05\x90\x01\x01", ZERR_CORRUPT);
+    REFUSED("\x0a\x07\x0a\x01k\x12\x02\x18\x02\x88\x01\x63", ZERR_UNSUPPORTED);
+}
+
+static void a_record_keeps_what_it_points_to(void **state)
+{
+    struct record r = multipart_put(), want = r;
+    uint8_t *room = malloc(record_room(&r));
+
+    (void)state;
+    assert_ptr_equal(record_keep(&r, room), room + record_room(&r));
+    assert_ptr_not_equal(r.key.ptr, want.key.ptr);
+    assert_true(slice_eq(r.key, want.key));
+    assert_attrs_equal(r.meta, want.meta);
+    assert_attrs_equal(r.sys, want.sys);
+    assert_extents_equal(r.extents, want.extents);
+    free(room);
 }
 
 static void unknown_fields_are_ignored(void **state)
@@ -480,7 +607,10 @@ int main(void)
         TEST(what_the_original_cannot_say_stands_in_our_fields),
         TEST(encoding_goes_behind_what_the_buffer_has_and_failure_leaves_it),
         TEST(records_that_say_nothing_usable_are_corrupt),
-        TEST(extents_are_not_ignored),
+        TEST(a_multipart_object_comes_back_in_both_forms),
+        TEST(extents_that_are_not_the_size_or_not_in_their_body_are_corrupt),
+        TEST(what_happens_to_uploads_comes_back_in_both_forms),
+        TEST(a_record_keeps_what_it_points_to),
         TEST(unknown_fields_are_ignored),
         TEST(every_cut_and_every_flipped_byte_of_a_record_is_decoded_or_refused),
         TEST(attributes_come_back_and_the_last_duplicate_wins),

@@ -347,9 +347,41 @@ static int free_output(void **state)
     return 0;
 }
 
+static void multipart_objects_are_checked_part_by_part(void **state)
+{
+    (void)state;
+    struct store_dir d;
+    static uint8_t bytes[150000];
+    store_dir_init(&d);
+    store_dir_open(&d, 60000);
+    store_dir_multipart(&d, "m", bytes, sizeof(bytes), 70000);
+    store_dir_copy(&d, "m", "copy");
+    uint64_t going = store_dir_begin(&d, "going");
+    assert_int_not_equal(going, 0);
+    store_dir_stop(&d);
+    assert_int_equal(verify(&d), 0);
+    assert_string_equal(out, "");
+    assert_true(res.index_checked);
+    assert_int_equal(res.objects, 2);
+    assert_int_equal(res.revisions, 2);
+    store_dir_flip(&d, "block0000000002", 30000);
+    assert_int_equal(verify(&d), ZERR_DAMAGED);
+    assert_non_null(strstr(out, "\"m\": a piece of its body"));
+    assert_non_null(strstr(out, "\"copy\": a piece of its body"));
+    assert_true(is_marked(&d, "m") && is_marked(&d, "copy"));
+    store_dir_flip(&d, "block0000000002", 30000);
+    assert_int_equal(verify(&d), 0);
+    assert_false(is_marked(&d, "m"));
+    store_dir_unlink(&d, "block0000000002");
+    assert_int_equal(verify(&d), ZERR_DAMAGED);
+    assert_non_null(strstr(out, "one of its parts is missing"));
+    store_dir_finish(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(multipart_objects_are_checked_part_by_part),
         cmocka_unit_test(nothing_is_wrong_with_a_stopped_store),
         cmocka_unit_test(the_original_s_directories_are_right_but_unchecked),
         cmocka_unit_test(a_known_md5_of_the_original_s_bodies_is_checked),
