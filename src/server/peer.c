@@ -519,7 +519,15 @@ void peer_close(struct peer *p, const char *reason)
     ring_remove(&p->in_idle);
     uncount_unsent(p, p->unsent);
     count_head(p, 0);
-    uv_close((uv_handle_t *)&p->tcp, on_closed);
+    if (!p->reset || uv_tcp_close_reset(&p->tcp, on_closed) < 0) {
+        uv_close((uv_handle_t *)&p->tcp, on_closed);
+    }
+}
+
+void peer_reset(struct peer *p, const char *reason)
+{
+    p->reset = true;
+    peer_close(p, reason);
 }
 
 static void on_refused(uv_handle_t *handle)

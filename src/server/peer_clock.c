@@ -71,7 +71,7 @@ void peer_check_clock(struct peer *p, uint64_t now, uint64_t elapsed_ms)
             p->progress = progress;
             peer_took_some(p);
         } else if (waited(p, true, elapsed_ms, config->write_stall_ms)) {
-            peer_close(p, "answer not taken in time");
+            peer_reset(p, "answer not taken in time");
         }
         break;
     }

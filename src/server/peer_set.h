@@ -68,6 +68,7 @@ struct peer {
     unsigned number; /* for the log */
     bool closing;    /* uv_close() was called; no more calls to the handler but done() */
     bool pumping, reading, eof, lingering;
+    bool reset; /* to be closed by RST */
 
     struct readbuf *cur; /* what is read into; bytes from in_off to fill are not consumed yet */
     size_t in_off;
@@ -89,6 +90,9 @@ struct peer {
 int peer_accept(struct peers *, uv_stream_t *listener) ZKV_MUST_CHECK;
 /* The one ending. Idempotent; the rest happens when libuv has closed the handle. */
 void peer_close(struct peer *, const char *reason);
+/* The same for a client that does not take what it is sent: the kernel forgets its part of that at
+ * once, and does not try for minutes to get rid of it. */
+void peer_reset(struct peer *, const char *reason);
 /* Does all that can be done now. Never from inside a handler's function. */
 void peer_pump(struct peer *);
 bool peer_wants_read(const struct peer *);

@@ -76,7 +76,7 @@ void peers_bound_unsent(struct peers *set)
         if (now - p->took_at < HTTP_UNSENT_MS) {
             break;
         }
-        peer_close(p, "takes its answer too slowly");
+        peer_reset(p, "takes its answer too slowly");
     }
 }
 
