@@ -26,7 +26,7 @@
 #define S3_LIST_MAX_KEYS 1000
 /* What all requests together may hold; above it new ones are told to come back later. The XML, of
  * bodies and answers, is more than HTTP_UNSENT_MAX: who pins it by not reading is cut. */
-#define S3_XML_TOTAL_MAX (12u << 20)
+#define S3_XML_TOTAL_MAX (10u << 20)
 #define S3_STREAMS_MAX 256  /* GETs of more than S3_FIRST_READ */
 #define S3_STREAMS_AHEAD 32 /* if there are more, each has one small piece at a time */
 #define S3_CHUNKS_KEPT 64   /* free chunks kept for the next upload */
