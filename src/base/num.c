@@ -117,3 +117,19 @@ int base64_decode(struct slice text, void *out, size_t len)
     }
     return 0;
 }
+
+void base64_encode(const void *data, size_t len, char *out)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const uint8_t *p = data;
+
+    for (size_t i = 0; i < len; i += 3) {
+        size_t n = len - i < 3 ? len - i : 3;
+        uint32_t acc = (uint32_t)p[i] << 16 | (n > 1 ? (uint32_t)p[i + 1] << 8 : 0) |
+                       (n > 2 ? (uint32_t)p[i + 2] : 0);
+        *out++ = digits[acc >> 18];
+        *out++ = digits[acc >> 12 & 63];
+        *out++ = n > 1 ? digits[acc >> 6 & 63] : '=';
+        *out++ = n > 2 ? digits[acc & 63] : '=';
+    }
+}

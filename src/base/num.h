@@ -17,6 +17,10 @@ int hex_decode(struct slice hex, void *out, size_t len) ZKV_MUST_CHECK;
 /* Standard base64 with padding (RFC 4648 section 4), exactly len bytes decoded. */
 int base64_decode(struct slice text, void *out, size_t len) ZKV_MUST_CHECK;
 
+#define BASE64_LEN(len) (((len) + 2) / 3 * 4)
+/* The same way out: out has room for BASE64_LEN(len) bytes; no NUL is written. */
+void base64_encode(const void *data, size_t len, char *out);
+
 static inline void le32_put(uint8_t *p, uint32_t v)
 {
     p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8), p[2] = (uint8_t)(v >> 16),

@@ -198,12 +198,45 @@ static bool eat_asctime(struct slice *s, struct civil *c)
            eat_lit(s, " ") && eat_clock(s, c) && eat_lit(s, " ") && eat_digits(s, 4, &c->year);
 }
 
-int time_parse_http(struct slice s, int64_t *ret_ms)
+/* ZERR_INVALID: there is no such time. */
+static int civil_to_ms(const struct civil *c, int64_t *ret_ms)
 {
     static const int month_days[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int n_days;
+
+    if (c->year < 1 || c->month < 1 || c->month > 12 || c->day < 1 || c->hour > 23 || c->min > 59 ||
+        c->sec > 60) {
+        return ZERR_INVALID;
+    }
+    n_days = month_days[c->month - 1];
+    if (c->month == 2 && c->year % 4 == 0 && (c->year % 100 != 0 || c->year % 400 == 0)) {
+        n_days = 29;
+    }
+    if (c->day > n_days) {
+        return ZERR_INVALID;
+    }
+    *ret_ms = days_from_civil(c->year, c->month, c->day) * MS_PER_DAY +
+              ((int64_t)c->hour * 3600 + c->min * 60 + c->sec) * 1000;
+    return 0;
+}
+
+int time_parse_basic(struct slice s, int64_t *ret_ms)
+{
+    struct civil c = {0};
+
+    if (!(eat_digits(&s, 4, &c.year) && eat_digits(&s, 2, &c.month) && eat_digits(&s, 2, &c.day) &&
+          eat_lit(&s, "T") && eat_digits(&s, 2, &c.hour) && eat_digits(&s, 2, &c.min) &&
+          eat_digits(&s, 2, &c.sec) && eat_lit(&s, "Z") && s.len == 0)) {
+        return ZERR_INVALID;
+    }
+    return civil_to_ms(&c, ret_ms);
+}
+
+int time_parse_http(struct slice s, int64_t *ret_ms)
+{
     struct civil c = {0};
     bool ok = false;
-    int i, n_days;
+    int i;
 
     for (i = 0; i < 7 && !ok; i++) {
         struct slice rest = s;
@@ -221,17 +254,5 @@ int time_parse_http(struct slice s, int64_t *ret_ms)
         }
         ok = ok && rest.len == 0;
     }
-    if (!ok || c.year < 1 || c.day < 1 || c.hour > 23 || c.min > 59 || c.sec > 60) {
-        return ZERR_INVALID;
-    }
-    n_days = month_days[c.month - 1];
-    if (c.month == 2 && c.year % 4 == 0 && (c.year % 100 != 0 || c.year % 400 == 0)) {
-        n_days = 29;
-    }
-    if (c.day > n_days) {
-        return ZERR_INVALID;
-    }
-    *ret_ms = days_from_civil(c.year, c.month, c.day) * MS_PER_DAY +
-              ((int64_t)c.hour * 3600 + c.min * 60 + c.sec) * 1000;
-    return 0;
+    return ok ? civil_to_ms(&c, ret_ms) : ZERR_INVALID;
 }

@@ -15,5 +15,8 @@ void time_http(int64_t ms, char out[TIME_HTTP_LEN + 1]); /* RFC 9110, 5.6.7, IMF
 void time_iso(int64_t ms, char out[TIME_ISO_LEN + 1]);   /* S3's XML form */
 /* Any of the three forms of RFC 9110, 5.6.7. */
 int time_parse_http(struct slice s, int64_t *ret_ms) ZKV_MUST_CHECK;
+/* "19941106T084937Z", the form of signatures. */
+#define TIME_BASIC_LEN 16
+int time_parse_basic(struct slice s, int64_t *ret_ms) ZKV_MUST_CHECK;
 
 #endif

@@ -90,6 +90,21 @@ static void test_base64_takes_only_the_one_text_of_a_value(void **state)
     assert_int_equal(out[0], 77);
 }
 
+static void test_base64_is_written_as_it_is_read(void **state)
+{
+    static const uint8_t bytes[6] = {0xfb, 0xff, 0x00, 0x66, 0x6f, 0x6f};
+    static const char *const texts[] = {"",         "+w==",     "+/8=",    "+/8A",
+                                        "+/8AZg==", "+/8AZm8=", "+/8AZm9v"};
+    char out[BASE64_LEN(6) + 1];
+
+    (void)state;
+    for (size_t len = 0; len <= 6; len++) {
+        base64_encode(bytes, len, out);
+        out[BASE64_LEN(len)] = '\0';
+        assert_string_equal(out, texts[len]);
+    }
+}
+
 static void test_little_endian_fields_are_written_byte_by_byte(void **state)
 {
     uint8_t p[8];
@@ -290,6 +305,7 @@ int main(void)
         cmocka_unit_test(test_a_number_is_digits_only_and_within_its_limit),
         cmocka_unit_test(test_hex_goes_there_and_back_and_is_strict),
         cmocka_unit_test(test_base64_takes_only_the_one_text_of_a_value),
+        cmocka_unit_test(test_base64_is_written_as_it_is_read),
         cmocka_unit_test(test_little_endian_fields_are_written_byte_by_byte),
         cmocka_unit_test(test_slices_compare_as_unsigned_bytes),
         cmocka_unit_test(test_a_buffer_grows_and_keeps_what_it_has),

@@ -107,6 +107,29 @@ static void test_anything_else_is_refused(void **state)
     assert_true(ms == 5);
 }
 
+static void test_the_form_of_signatures_is_read(void **state)
+{
+    static const char *const bad[] = {"",
+                                      "19941106T084937",
+                                      "19941106T084937z",
+                                      "19941106 084937Z",
+                                      "19941306T084937Z",
+                                      "19940006T084937Z",
+                                      "19940229T084937Z",
+                                      "1994-11-06T08:49:37Z",
+                                      "19941106T084937ZZ",
+                                      "19941106T246037Z"};
+    int64_t ms = 5;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(time_parse_basic(slice_str(bad[i]), &ms), ZERR_INVALID);
+    }
+    assert_true(ms == 5);
+    assert_int_equal(time_parse_basic(slice_str("19941106T084937Z"), &ms), 0);
+    assert_true(ms == 784111777000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -115,6 +138,7 @@ int main(void)
         cmocka_unit_test(test_every_day_agrees_with_the_c_library),
         cmocka_unit_test(test_all_three_forms_are_read),
         cmocka_unit_test(test_anything_else_is_refused),
+        cmocka_unit_test(test_the_form_of_signatures_is_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
