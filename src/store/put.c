@@ -172,6 +172,9 @@ void put_free(struct put *p)
         p->next->prev = p->prev;
     }
     body_hash_destroy(p->hash);
+    if (p->hasher != NULL) {
+        p->hasher->release(p->hasher);
+    }
     buf_finish(&p->sums);
     free(p);
 }
@@ -255,6 +258,7 @@ int put_begin(struct store *st, const struct put_spec *spec, const struct put_op
         *st->waiting_tail = p;
         st->waiting_tail = &p->wait_next;
         lane_kick(st);
+        p->hasher = spec->hasher;
         *ret = p;
         return ZKV_PENDING;
     }
@@ -262,6 +266,7 @@ int put_begin(struct store *st, const struct put_spec *spec, const struct put_op
         put_free(p);
         return rc;
     }
+    p->hasher = spec->hasher;
     *ret = p;
     return 0;
 }
@@ -337,6 +342,15 @@ static int write_head(struct put *p, struct vfs_file *file)
     return vfs->ops->pwritev(file, &iov, 1, p->c.off);
 }
 
+int put_hash_chunk(struct put *p, const struct chunk *c)
+{
+    int rc = body_hash_update(p->hash, c->data, c->len, &p->sums);
+    if (rc == 0 && p->hasher != NULL) {
+        rc = p->hasher->update(p->hasher, c);
+    }
+    return rc;
+}
+
 #define BODY_IOV 64
 
 /* Hashes and writes what is in in_job. */
@@ -355,7 +369,7 @@ static int write_body(struct put *p, struct vfs_file *file)
         int n = 0;
         uint64_t at = p->hashed;
         for (; c != NULL && n < BODY_IOV && rc == 0; c = c->next) {
-            rc = body_hash_update(p->hash, c->data, c->len, &p->sums);
+            rc = put_hash_chunk(p, c);
             iov[n++] = (struct iovec){(void *)(uintptr_t)c->data, c->len};
             p->hashed += c->len;
         }

@@ -104,6 +104,21 @@ struct condition {
     uint8_t md5[16];
 };
 
+struct chunk;
+
+/* What an owner wants to compute of a body beside the store's own sums, without the loop waiting for
+ * it. The owner embeds it; it may live longer than the owner's interest in the upload. */
+struct put_hasher {
+    /* In a worker: each chunk once, in order. ZERR_NOMEM. */
+    int (*update)(struct put_hasher *, const struct chunk *);
+    /* In a worker, behind the last chunk and the MD5's comparison. ZERR_BAD_DIGEST: the body is not
+     * what it should be, nothing is stored; ZERR_NOMEM. late: where the bytes of the last sys
+     * attribute's value lie, which may be overwritten (a result that is kept with the object). */
+    int (*finish)(struct put_hasher *, uint8_t *late);
+    /* On the loop: the store is done with it, perhaps before done(), perhaps after put_abort(). */
+    void (*release)(struct put_hasher *);
+};
+
 struct put_spec {
     struct slice key;       /* 1..KEY_MAX_BYTES bytes */
     uint64_t size;          /* exactly so many bytes will come; <= BODY_MAX_BYTES */
@@ -114,6 +129,8 @@ struct put_spec {
      * `key` is the upload's. done() gives ZERR_NO_UPLOAD if the upload has ended. */
     uint64_t upload;
     uint32_t part;
+    /* NULL: none. The store's to release, if put_begin() does not fail. */
+    struct put_hasher *hasher;
 };
 
 struct put_ops {

@@ -99,8 +99,9 @@ struct put {
     bool stalled;                      /* was told not to write on */
     bool job_running;
     bool has_md5;
-    uint8_t md5[16]; /* expected */
-    int error;       /* a body job failed, or the block was poisoned */
+    uint8_t md5[16];           /* expected */
+    struct put_hasher *hasher; /* the owner's; NULL: none. The job's while it runs */
+    int error;                 /* a body job failed, or the block was poisoned */
 
     /* The job's while it runs. */
     struct job job;
@@ -289,6 +290,7 @@ void store_refresh_totals(struct store *); /* while the lane is the caller's */
 int store_may_write(struct store *, uint64_t bytes, bool is_delete) ZKV_MUST_CHECK;
 
 /* put.c */
+int put_hash_chunk(struct put *, const struct chunk *) ZKV_MUST_CHECK; /* worker: the next one */
 /* Into block->frames, with the caller's reference to the block; counts promised room. */
 void frame_join(struct commit *, struct block *);
 void frame_leave(struct commit *);
