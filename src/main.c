@@ -18,6 +18,7 @@ int main(int argc, char **argv)
         .bucket = SERVER_BUCKET_DEFAULT,
         .block_size = BLOCK_SIZE_DEFAULT,
         .reserve = UINT64_MAX,
+        .auth_skew_s = SERVER_AUTH_SKEW_DEFAULT,
     };
     int sync = STORE_SYNC_ACK, level = LOG_INFO;
     const struct opt opts[] = {
@@ -32,7 +33,24 @@ int main(int argc, char **argv)
          .target = &config.addr,
          .arg = "HOST:PORT",
          .dflt = SERVER_ADDR_DEFAULT,
-         .help = "The address to listen on: a loopback one. Port 0: a free one, told at start."},
+         .help =
+             "The address to listen on, without -auth a loopback one. Port 0: a free one, told\n"
+             "at start."},
+        {.name = "auth",
+         .kind = OPT_STRING,
+         .target = &config.auth_path,
+         .arg = "FILE",
+         .help =
+             "Who may ask: lines ACCESS:SECRET, then optionally :ro and :bucket,bucket. Its mode\n"
+             "must be 0600. Without it any program on this machine may."},
+        {.name = "auth-skew",
+         .kind = OPT_U64,
+         .target = &config.auth_skew_s,
+         .arg = "SECONDS",
+         .dflt = "900",
+         .min = 1,
+         .max = SERVER_AUTH_SKEW_MAX,
+         .help = "How far a client's clock may be from this machine's, with -auth."},
         {.name = "bucket",
          .kind = OPT_STRING,
          .target = &config.bucket,

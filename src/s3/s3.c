@@ -1,7 +1,7 @@
 /* The root of the S3 layer: requests come in, an operation is chosen, answers go out.
  *
- * Per request: headers sorted out -> manners (s3_access.c) -> target routed (s3_route.c) -> bucket
- * -> the operation (s3_put.c, s3_get.c, ...) or a refusal. What every answer has is added here: the
+ * Per request: headers sorted out -> who asks (s3_auth.c, or s3_access.c where anybody on this
+ * machine may) -> target routed (s3_route.c) -> may they -> bucket -> the operation (s3_put.c, s3_get.c, ...) or a refusal. What every answer has is added here: the
  * request's id, the XML of errors, Retry-After. */
 #include "s3/s3.h"
 
@@ -40,12 +40,23 @@ void s3_reply_add(struct s3_reply *r, const char *name, struct slice value)
     s3_reply_add_slice(r, slice_str(name), value);
 }
 
+/* That of a multipart object covers its parts' checksums, and ends in their number. */
+void s3_reply_add_checksum(struct s3_reply *r, const char *name, struct slice value)
+{
+    bool composite = value.len > 0 && memchr(value.ptr, '-', value.len) != NULL;
+
+    s3_reply_add(r, name, value);
+    s3_reply_add(r, "x-amz-checksum-type",
+                 composite ? SLICE_LIT("COMPOSITE") : SLICE_LIT("FULL_OBJECT"));
+}
+
 void s3_respond(struct s3_exchange *x, struct s3_reply *r, int status, uint64_t length,
                 struct slice body)
 {
     struct http_response res = {.status = status, .length = length, .body = body};
 
     assert(!x->responded);
+    s3_resume(x);    /* not to leave the transport paused behind an answer */
     if (r->failed) { /* out of memory: no headers, no body, nothing that could be taken for one */
         res = (struct http_response){.status = 503, .close = true};
     } else {
@@ -100,36 +111,33 @@ void s3_respond_xml(struct s3_exchange *x, int err)
     respond_body(x, &r, 200);
 }
 
-struct slice s3_target_path(struct slice target)
-{
-    const uint8_t *q = target.len > 0 ? memchr(target.ptr, '?', target.len) : NULL;
-
-    return q != NULL ? slice_of(target.ptr, (size_t)(q - target.ptr)) : target;
-}
-
-static int write_error(struct s3_exchange *x, const struct s3_error *e, const char *detail)
+static int write_error(struct s3_exchange *x, const struct s3_error *e,
+                       const struct s3_refusal *why)
 {
     struct s3_xml w;
 
     buf_reset(&x->xml);
     s3_xml_begin(&w, &x->xml, "Error", NULL);
     s3_xml_text(&w, "Code", slice_str(e->code));
-    s3_xml_text(&w, "Message", slice_str(detail != NULL ? detail : e->message));
+    s3_xml_text(&w, "Message", slice_str(why->message != NULL ? why->message : e->message));
+    for (size_t i = 0; i < why->n_details; i++) {
+        s3_xml_text(&w, why->details[i].name, why->details[i].value);
+    }
     s3_xml_text(&w, "Resource", s3_target_path(x->req->target));
     s3_xml_text(&w, "RequestId", slice_of(x->request_id, S3_REQUEST_ID_LEN));
     return s3_xml_finish(&w, "Error");
 }
 
-static void respond_error(struct s3_exchange *x, enum s3_code code, const char *detail)
+static void respond_error(struct s3_exchange *x, const struct s3_refusal *why)
 {
-    const struct s3_error *e = s3_error_of(code);
+    const struct s3_error *e = s3_error_of(why->code);
     struct s3_reply r;
 
     s3_reply_init(&r, x, 3);
     if (e->status == 503) {
         s3_reply_add(&r, "Retry-After", SLICE_LIT(S3_RETRY_AFTER));
     }
-    if (code == S3_INVALID_RANGE) {
+    if (why->code == S3_INVALID_RANGE) {
         s3_reply_add(&r, "Content-Range", x->content_range);
     }
     if (x->req->method == HTTP_METHOD_HEAD) {
@@ -137,7 +145,7 @@ static void respond_error(struct s3_exchange *x, enum s3_code code, const char *
         return;
     }
     s3_reply_add(&r, "Content-Type", SLICE_LIT(S3_XML_TYPE));
-    r.failed |= write_error(x, e, detail) != 0;
+    r.failed |= write_error(x, e, why) != 0;
     respond_body(x, &r, e->status);
 }
 
@@ -173,28 +181,35 @@ static void warn(struct s3_exchange *x, int zerr, const char *what, const char *
              what, more, why);
 }
 
-static void refuse(struct s3_exchange *x, enum s3_code code, const char *detail, int zerr)
+static void refuse(struct s3_exchange *x, const struct s3_refusal *why, int zerr)
 {
-    const struct s3_error *e = s3_error_of(code);
+    const struct s3_error *e = s3_error_of(why->code);
+    const char *detail = why->message;
 
     if (e->status >= 500) {
         char what[64];
         (void)snprintf(what, sizeof(what), "%d %s", e->status, e->code);
         warn(x, zerr, what, zerr != 0 ? zerr_str(zerr) : detail != NULL ? detail : e->message);
     }
-    respond_error(x, code, detail);
+    respond_error(x, why);
 }
 
 void s3_refuse(struct s3_exchange *x, enum s3_code code, const char *detail)
 {
-    refuse(x, code, detail, 0);
+    const struct s3_refusal why = {.code = code, .message = detail};
+
+    refuse(x, &why, 0);
 }
 
 void s3_fail(struct s3_exchange *x, int zerr)
 {
-    refuse(x, s3_code_of_zerr(zerr),
-           zerr == ZERR_NO_SPACE ? "The server's disk is full. Please try again later." : NULL,
-           zerr);
+    const struct s3_refusal why = {
+        .code = s3_code_of_zerr(zerr),
+        .message =
+            zerr == ZERR_NO_SPACE ? "The server's disk is full. Please try again later." : NULL,
+    };
+
+    refuse(x, &why, zerr);
 }
 
 void s3_cut(struct s3_exchange *x, int zerr)
@@ -214,6 +229,22 @@ void s3_count_xml(struct s3_exchange *x, size_t n)
 bool s3_xml_is_full(const struct s3 *s3)
 {
     return s3->n_xml > S3_XML_TOTAL_MAX;
+}
+
+void s3_pause(struct s3_exchange *x)
+{
+    if (!x->paused) {
+        x->paused = true;
+        x->stream->ops->pause(x->stream);
+    }
+}
+
+void s3_resume(struct s3_exchange *x)
+{
+    if (x->paused) {
+        x->paused = false;
+        x->stream->ops->resume(x->stream);
+    }
 }
 
 struct s3_call *s3_call_begin(struct s3_exchange *x)
@@ -273,7 +304,10 @@ struct s3_chunk *s3_chunk_take(struct s3_exchange *x, struct slice data)
         .s3 = s3,
         .unhold = x->stream->ops->unhold,
         .token = x->stream->ops->hold(x->stream),
+        .begins = x->payload.begins,
     };
+    memcpy(c->signature, x->payload.signature, sizeof(c->signature));
+    x->payload.begins = false;
     return c;
 }
 
@@ -328,11 +362,46 @@ static bool asks_for_what_is_not_offered(const struct s3_head *h)
            (h->sse.ptr != NULL && !slice_eq_str(h->sse, "AES256"));
 }
 
+static int64_t wall_ms(void)
+{
+    struct timespec t = {0};
+
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Who asks? Without credentials whoever is on this machine and no web page. False: refused. */
+static bool let_in(struct s3_exchange *x)
+{
+    struct s3_refusal why = {0};
+
+    if (x->s3->auth == NULL) {
+        if (s3_access_check(&x->head, &why.code) == 0) {
+            return true;
+        }
+    } else if (s3_auth_check(x->s3->auth, x->req, wall_ms(), &x->who, &why) == 0) {
+        if (x->who.payload.ptr != NULL) {
+            x->head.content_sha256 = x->who.payload;
+        }
+        return true;
+    }
+    refuse(x, &why, 0);
+    return false;
+}
+
+/* Whether those who ask may do this at all. */
+static bool is_permitted(const struct s3_exchange *x)
+{
+    bool reads = x->req->method == HTTP_METHOD_GET || x->req->method == HTTP_METHOD_HEAD;
+
+    return (reads || !x->who.read_only) &&
+           (x->route.bucket.len == 0 || s3_identity_may_use(&x->who, x->route.bucket));
+}
+
 static void handle_request(struct http_handler *handler, struct http_stream *stream,
                            const struct http_request *req)
 {
     struct s3_exchange *x = arena_alloc(req->arena, sizeof(*x));
-    enum s3_code code;
 
     stream->exchange = x;
     if (x == NULL) {
@@ -346,12 +415,13 @@ static void handle_request(struct http_handler *handler, struct http_stream *str
     x->req = req;
     new_request_id(x);
     s3_head_parse(req, &x->head);
-    if (s3_access_check(&x->head, &code) != 0) {
-        s3_refuse(x, code, NULL);
+    if (!let_in(x)) {
         return;
     }
     s3_route_parse(req->method, req->target, req->arena, &x->route);
-    if (x->route.op == S3_OP_ERROR) {
+    if (!is_permitted(x)) {
+        s3_refuse(x, S3_FORBIDDEN, NULL);
+    } else if (x->route.op == S3_OP_ERROR) {
         s3_refuse(x, x->route.error, NULL);
     } else if (x->route.op == S3_OP_CREATE_BUCKET && !s3_is_own_bucket(x->s3, x->route.bucket)) {
         s3_refuse(x, S3_NOT_IMPLEMENTED,
@@ -362,7 +432,9 @@ static void handle_request(struct http_handler *handler, struct http_stream *str
         s3_refuse(x, S3_NOT_IMPLEMENTED, NULL);
     } else {
         x->op = choose_op(x);
-        x->op->start(x);
+        if (x->op->body == NULL || s3_payload_begin(x)) {
+            x->op->start(x);
+        }
     }
 }
 
@@ -372,8 +444,7 @@ static void handle_body(struct http_handler *handler, struct http_stream *stream
 
     (void)handler;
     if (x != NULL && !x->responded && x->op->body != NULL) {
-        x->received += data.len;
-        x->op->body(x, data);
+        s3_payload_feed(x, data);
     }
 }
 
@@ -382,7 +453,7 @@ static void handle_end(struct http_handler *handler, struct http_stream *stream)
     struct s3_exchange *x = stream->exchange;
 
     (void)handler;
-    if (x != NULL && !x->responded && x->op->end != NULL) {
+    if (x != NULL && !x->responded && x->op->end != NULL && s3_payload_end(x)) {
         x->op->end(x);
     }
 }
@@ -411,6 +482,7 @@ static void handle_done(struct http_handler *handler, struct http_stream *stream
     if (x->call != NULL) {
         x->call->x = NULL;
     }
+    s3_payload_drop(x);
     buf_finish(&x->xml);
     x->s3->n_xml -= x->n_xml;
     stream->exchange = NULL;
@@ -455,6 +527,7 @@ int s3_create(const struct s3_config *config, struct s3 **ret)
         .done = handle_done,
     };
     s3->store = config->store;
+    s3->auth = config->auth;
     s3->bucket = strdup(config->bucket);
     if (s3->bucket == NULL) {
         free(s3);

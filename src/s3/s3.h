@@ -17,9 +17,13 @@
 #include "http/http_msg.h"
 #include "store/store.h"
 
+struct s3_auth;
+
 struct s3_config {
-    struct store *store; /* outlives the last request */
-    const char *bucket;  /* the one bucket's name; copied */
+    struct store *store;  /* outlives the last request */
+    const char *bucket;   /* the one bucket's name; copied */
+    struct s3_auth *auth; /* who may ask (s3_auth.h), outlives the s3; NULL: any program on this
+                             machine */
 };
 
 struct s3;

@@ -15,10 +15,12 @@ static void service_start(struct s3_exchange *x)
     s3_xml_text(&w, "DisplayName", SLICE_LIT(S3_OWNER));
     s3_xml_close(&w, "Owner");
     s3_xml_open(&w, "Buckets");
-    s3_xml_open(&w, "Bucket");
-    s3_xml_text(&w, "Name", slice_str(x->s3->bucket));
-    s3_xml_text(&w, "CreationDate", slice_of(time, TIME_ISO_LEN));
-    s3_xml_close(&w, "Bucket");
+    if (s3_identity_may_use(&x->who, slice_str(x->s3->bucket))) {
+        s3_xml_open(&w, "Bucket");
+        s3_xml_text(&w, "Name", slice_str(x->s3->bucket));
+        s3_xml_text(&w, "CreationDate", slice_of(time, TIME_ISO_LEN));
+        s3_xml_close(&w, "Bucket");
+    }
     s3_xml_close(&w, "Buckets");
     s3_respond_xml(x, s3_xml_finish(&w, "ListAllMyBucketsResult"));
 }

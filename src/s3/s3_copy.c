@@ -32,6 +32,29 @@ static void copy_done(void *user, int status, const struct object *obj)
     s3_respond_xml(x, s3_xml_finish(&w, "CopyObjectResult"));
 }
 
+/* The body stays what it is, and so does its checksum. */
+static int keep_checksum(struct s3_exchange *x)
+{
+    struct s3_copy_state *s = &x->u.copy;
+    struct attrs from = reader_sys(s->reader), *to = &s->spec.sys;
+    struct attr *v = arena_alloc(x->req->arena, (to->n + from.n + 1) * sizeof(*v));
+    size_t n = to->n;
+
+    if (v == NULL) {
+        return ZERR_NOMEM;
+    }
+    if (n > 0) {
+        memcpy(v, to->v, n * sizeof(*v));
+    }
+    for (size_t i = 0; i < from.n; i++) {
+        if (s3_checksum_of_header(from.v[i].name) != S3_CHECKSUMS) {
+            v[n++] = from.v[i];
+        }
+    }
+    *to = (struct attrs){v, n};
+    return 0;
+}
+
 /* The copy's attributes: the source's, or those of this request. */
 static int copy_attributes(struct s3_exchange *x)
 {
@@ -44,7 +67,10 @@ static int copy_attributes(struct s3_exchange *x)
         return 0;
     }
     err = s3_meta_from_headers(x->req, &x->head, &s->spec.meta);
-    return err != 0 ? err : s3_sys_from_headers(x->req, &x->head, &s->spec.sys);
+    if (err == 0) {
+        err = s3_sys_from_headers(x->req, &x->head, &s->spec.sys);
+    }
+    return err == 0 ? keep_checksum(x) : err;
 }
 
 static void handle_opened(void *user, int status)
@@ -128,6 +154,10 @@ static int parse_source(struct s3_exchange *x, enum s3_code *ret_code)
     }
     bucket = slice_of(src.ptr, (size_t)(p - src.ptr));
     x->u.copy.source_key = slice_of(p + 1, src.len - bucket.len - 1);
+    if (!s3_identity_may_use(&x->who, bucket)) {
+        *ret_code = S3_FORBIDDEN;
+        return ZERR_INVALID;
+    }
     if (!s3_is_own_bucket(x->s3, bucket)) {
         *ret_code = S3_NO_SUCH_BUCKET;
         return ZERR_INVALID;

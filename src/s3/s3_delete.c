@@ -60,11 +60,8 @@ static void many_start(struct s3_exchange *x)
 {
     uint8_t md5[16];
 
-    if (slice_has_prefix(x->head.content_sha256, SLICE_LIT("STREAMING-"))) {
-        s3_refuse(x, S3_NOT_IMPLEMENTED,
-                  "Bodies in signed chunks (x-amz-content-sha256: STREAMING-...) are not offered.");
-    } else if (x->head.content_md5.ptr != NULL &&
-               base64_decode(x->head.content_md5, md5, sizeof(md5)) != 0) {
+    if (x->head.content_md5.ptr != NULL &&
+        base64_decode(x->head.content_md5, md5, sizeof(md5)) != 0) {
         s3_refuse(x, S3_INVALID_DIGEST, NULL);
     } else if (x->req->has_length && x->req->length > S3_DELETE_MAX_BYTES) {
         s3_refuse(x, S3_MAX_MESSAGE_LENGTH, NULL);

@@ -10,25 +10,39 @@
 static const struct s3_error TABLE[S3_N_CODES] = {
     [S3_ACCESS_DENIED] = {403, "AccessDenied",
                           "This server does not answer requests that a web page caused."},
+    [S3_AUTH_HEADER_MALFORMED] = {400, "AuthorizationHeaderMalformed",
+                                  "The authorization header is malformed."},
+    [S3_AUTH_QUERY_ERROR] = {400, "AuthorizationQueryParametersError",
+                             "The query-string authentication is malformed."},
     [S3_BAD_DIGEST] = {400, "BadDigest",
                        "The Content-MD5 you specified is not the MD5 of what was received."},
     [S3_BAD_HOST] = {403, "AccessDenied",
                      "The Host header must name this machine: localhost, 127.x.x.x or [::1]."},
+    [S3_CONTENT_SHA256_MISMATCH] = {400, "XAmzContentSHA256Mismatch",
+                                    "The provided 'x-amz-content-sha256' header does not match "
+                                    "what was computed."},
     [S3_DAMAGED] = {404, "NoSuchKey",
                     "The object is damaged on the server's disk and cannot be read; "
                     "zipkvverify tells more."},
     [S3_ENTITY_TOO_LARGE] = {400, "EntityTooLarge",
                              "Your proposed upload exceeds the maximum allowed size."},
+    [S3_FORBIDDEN] = {403, "AccessDenied", "Access Denied"},
     [S3_INCOMPLETE_BODY] = {400, "IncompleteBody",
                             "The body does not have the length that was announced."},
     [S3_INTERNAL_ERROR] = {500, "InternalError",
                            "The server could not do this; its log says why. Please try again."},
+    [S3_INVALID_ACCESS_KEY_ID] = {403, "InvalidAccessKeyId",
+                                  "The access key you provided does not exist in the records of "
+                                  "this server."},
     [S3_INVALID_ARGUMENT] = {400, "InvalidArgument", "A parameter or header has an invalid value."},
     [S3_INVALID_DIGEST] = {400, "InvalidDigest", "The Content-MD5 you specified is not valid."},
     [S3_INVALID_RANGE] = {416, "InvalidRange", "The requested range is not satisfiable."},
     [S3_INVALID_REQUEST] = {400, "InvalidRequest", "The request is not valid."},
     [S3_INVALID_URI] = {400, "InvalidURI", "The URI could not be parsed."},
     [S3_KEY_TOO_LONG] = {400, "KeyTooLongError", "Your key is longer than 1024 bytes."},
+    [S3_MALFORMED_TRAILER] = {400, "MalformedTrailerError",
+                              "The trailers of the body are not those that were announced, or not "
+                              "well-formed."},
     [S3_MALFORMED_XML] = {400, "MalformedXML",
                           "The XML you provided was not well-formed or not what is expected here."},
     [S3_MAX_MESSAGE_LENGTH] = {400, "MaxMessageLengthExceeded", "Your request was too big."},
@@ -64,7 +78,14 @@ static const struct s3_error TABLE[S3_N_CODES] = {
                                 "At least one of the preconditions you specified did not hold."},
     [S3_SERVICE_UNAVAILABLE] = {503, "ServiceUnavailable",
                                 "The server is stopping. Please try again."},
+    [S3_SIGNATURE_DOES_NOT_MATCH] = {403, "SignatureDoesNotMatch",
+                                     "The request signature we calculated does not match the "
+                                     "signature you provided. Check your secret key and signing "
+                                     "method."},
     [S3_SLOW_DOWN] = {503, "SlowDown", "Please reduce your request rate and try again later."},
+    [S3_TIME_TOO_SKEWED] = {403, "RequestTimeTooSkewed",
+                            "The difference between the request time and the server's time is too "
+                            "large."},
 };
 
 const struct s3_error *s3_error_of(enum s3_code code)

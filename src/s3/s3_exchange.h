@@ -13,8 +13,10 @@
 
 #include "http/http_msg.h"
 #include "s3/s3.h"
+#include "s3/s3_auth.h"
 #include "s3/s3_error.h"
 #include "s3/s3_headers.h"
+#include "s3/s3_payload.h"
 #include "s3/s3_route.h"
 #include "s3/s3_xml.h"
 
@@ -62,15 +64,15 @@ struct s3_chunk {
     struct s3 *s3;
     void (*unhold)(void *token);
     void *token;
+    bool begins; /* a signed chunk of aws-chunked coding, with this signature */
+    uint8_t signature[AWS_SIGNATURE_BYTES];
     struct s3_chunk *next_free;
 };
 
 struct s3_put_state {
     struct put *put; /* NULL before put_begin() and when it has ended */
-    uint64_t size;
     uint8_t md5[16];
     bool has_md5;
-    bool paused;
 };
 
 struct s3_piece {
@@ -116,10 +118,13 @@ struct s3_exchange {
     const struct s3_op *op;
     struct s3_route route;
     struct s3_head head;
+    struct s3_identity who;
     struct s3_call *call;
     bool responded;
     int status;        /* of the answer */
-    uint64_t received; /* body bytes */
+    bool paused;       /* the transport was told to bring nothing */
+    uint64_t received; /* bytes of the object */
+    struct s3_payload payload;
 
     struct buf xml;            /* an answer's body, until done() */
     struct http_send xml_send; /* where it does not go with the head */
@@ -139,6 +144,7 @@ struct s3_exchange {
 struct s3 {
     struct http_handler handler;
     struct store *store;
+    struct s3_auth *auth;
     char *bucket;
     uint64_t next_request_id;
     struct s3_chunk *free_chunks;
@@ -167,6 +173,9 @@ void s3_reply_init(struct s3_reply *, struct s3_exchange *, size_t max_headers);
 void s3_reply_add(struct s3_reply *, const char *name, struct slice value);
 void s3_reply_add_slice(struct s3_reply *, struct slice name, struct slice value);
 
+/* A checksum and its type: two headers. */
+void s3_reply_add_checksum(struct s3_reply *, const char *name, struct slice value);
+
 /* status, headers, length of the body and as much of it as goes with the head. */
 void s3_respond(struct s3_exchange *, struct s3_reply *, int status, uint64_t length,
                 struct slice body);
@@ -189,6 +198,13 @@ void s3_count_xml(struct s3_exchange *, size_t n);
 /* No more of it, for now. */
 bool s3_xml_is_full(const struct s3 *);
 
+/* ---- the body ---- */
+
+/* Not to be brought any more of it for now. Ended by s3_resume(), which does nothing if there was no
+ * pause, or by the answer. */
+void s3_pause(struct s3_exchange *);
+void s3_resume(struct s3_exchange *);
+
 /* ---- store calls ---- */
 
 struct s3_call *s3_call_begin(struct s3_exchange *); /* NULL: no memory */
@@ -199,9 +215,6 @@ struct s3_exchange *s3_call_end(struct s3_call *);
 
 /* Takes hold of the transport's buffer around `data` (inside body() only). NULL: no memory. */
 struct s3_chunk *s3_chunk_take(struct s3_exchange *, struct slice data);
-
-/* The target without its query. */
-struct slice s3_target_path(struct slice target);
 
 /* True if the bucket is the one that is served. */
 bool s3_is_own_bucket(const struct s3 *, struct slice bucket);

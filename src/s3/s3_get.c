@@ -65,8 +65,15 @@ static void add_attributes(struct s3_exchange *x, struct s3_reply *r)
 {
     struct attrs meta = reader_meta(x->u.get.reader), sys = reader_sys(x->u.get.reader);
     bool has_type = false;
+    /* It is the whole object's: of a part clients would find it wrong. */
+    bool wants_checksum =
+        s3_eq_nocase(x->head.checksum_mode, "ENABLED") && x->u.get.range.kind == S3_RANGE_NONE;
 
     for (size_t i = 0; i < sys.n; i++) {
+        if (wants_checksum && s3_checksum_of_header(sys.v[i].name) != S3_CHECKSUMS) {
+            s3_reply_add_checksum(r, s3_checksum_header(s3_checksum_of_header(sys.v[i].name)),
+                                  sys.v[i].value);
+        }
         if (s3_is_sys_name(sys.v[i].name)) {
             s3_reply_add_slice(r, sys.v[i].name, sys.v[i].value);
             has_type |= slice_eq_str(sys.v[i].name, "Content-Type");
@@ -89,7 +96,7 @@ static void respond_object(struct s3_exchange *x, uint64_t off, struct slice fir
     struct s3_reply r;
     bool partial = s->range.kind != S3_RANGE_NONE;
 
-    s3_reply_init(&r, x, 5 + reader_meta(s->reader).n + reader_sys(s->reader).n);
+    s3_reply_init(&r, x, 6 + reader_meta(s->reader).n + reader_sys(s->reader).n);
     add_validators(x, &r);
     s3_reply_add(&r, "Accept-Ranges", SLICE_LIT("bytes"));
     add_attributes(x, &r);

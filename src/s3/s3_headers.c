@@ -37,6 +37,8 @@ static const struct known KNOWN_HEADERS[] = {
     KNOWN("content-md5", content_md5),
     KNOWN("x-amz-content-sha256", content_sha256),
     KNOWN("x-amz-decoded-content-length", decoded_length),
+    KNOWN("x-amz-trailer", trailer),
+    KNOWN("x-amz-checksum-mode", checksum_mode),
     KNOWN("x-amz-server-side-encryption", sse),
     KNOWN("x-amz-server-side-encryption-customer-algorithm", sse_customer),
     KNOWN("x-amz-write-offset-bytes", write_offset),
@@ -223,8 +225,7 @@ static struct slice trim(struct slice s)
     return s;
 }
 
-/* The next item of a comma-separated list, without white space around it; false at the end. */
-static bool next_item(struct slice *rest, struct slice *ret)
+bool s3_next_item(struct slice *rest, struct slice *ret)
 {
     const uint8_t *comma;
 
@@ -253,7 +254,7 @@ static int strip_aws_chunked(struct slice list, struct arena *arena, struct slic
     if (out == NULL) {
         return ZERR_NOMEM;
     }
-    while (next_item(&list, &item)) {
+    while (s3_next_item(&list, &item)) {
         if (item.len == 0 || s3_eq_nocase(item, "aws-chunked")) {
             continue;
         }
@@ -272,7 +273,7 @@ static bool list_has(struct slice list, const char *word)
 {
     struct slice item;
 
-    while (next_item(&list, &item)) {
+    while (s3_next_item(&list, &item)) {
         if (s3_eq_nocase(item, word)) {
             return true;
         }
@@ -326,7 +327,7 @@ bool s3_etag_listed(struct slice list, const struct object *obj)
 {
     struct slice item;
 
-    while (next_item(&list, &item)) {
+    while (s3_next_item(&list, &item)) {
         uint8_t md5[16];
         if (slice_eq_str(item, "*")) {
             return true;

@@ -25,7 +25,7 @@ struct s3_head {
 
     struct slice range, if_range, if_match, if_none_match, if_modified_since, if_unmodified_since;
 
-    struct slice content_md5, content_sha256, decoded_length;
+    struct slice content_md5, content_sha256, decoded_length, trailer, checksum_mode;
     struct slice sse, sse_customer, write_offset; /* refused: must not be ignored */
 
     struct slice copy_source, metadata_directive, copy_if_match, copy_if_none_match,
@@ -52,6 +52,10 @@ bool s3_is_sys_name(struct slice name);
 /* Go's spelling of a header name: upper case after '-' and at the beginning, else lower; a name
  * with a byte that no header name may have is left as it is. In the arena; ptr NULL: no memory. */
 struct slice s3_canonical_name(struct slice name, struct arena *);
+
+/* The next item of a comma-separated list, without white space around it; false at the end, which a
+ * NULL pointer is, too. */
+bool s3_next_item(struct slice *rest, struct slice *ret);
 
 /* ASCII without case. */
 bool s3_eq_nocase(struct slice a, const char *b);

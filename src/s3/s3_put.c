@@ -3,9 +3,8 @@
  *   start -> put_begin -> (ready) -> proceed -> body* -> end -> put_commit -> (done) -> answer
  *
  * Room is reserved before the body is asked for: a client that waits for "100 Continue" has it
- * only when there is room. Body slices go on in the buffers they were read into. The length is
- * Content-Length or, for a chunked body, x-amz-decoded-content-length; without either the request
- * is refused as S3 does. If the connection breaks, drop() gives the upload up. */
+ * only when there is room. Body slices go on in the buffers they were read into. The length must
+ * be known (s3_payload.c), as for S3. If the connection breaks, drop() gives the upload up. */
 #include "s3/s3_exchange.h"
 
 #include "base/num.h"
@@ -18,15 +17,6 @@ static void give_up(struct s3_exchange *x)
     x->u.put.put = NULL;
     if (put != NULL) {
         put_abort(put);
-    }
-}
-
-/* Not to leave the transport paused behind an answer. */
-static void unpause(struct s3_exchange *x)
-{
-    if (x->u.put.paused) {
-        x->u.put.paused = false;
-        x->stream->ops->resume(x->stream);
     }
 }
 
@@ -44,7 +34,7 @@ static void put_ready(void *user, int status)
 
 static void put_again_writable(void *user)
 {
-    unpause(user);
+    s3_resume(user);
 }
 
 static void put_done(void *user, int status, const struct object *obj)
@@ -54,8 +44,7 @@ static void put_done(void *user, int status, const struct object *obj)
     char *etag;
 
     x->u.put.put = NULL;
-    unpause(x);
-    if (x->responded) {
+    if (x->responded || (status == ZERR_BAD_DIGEST && s3_payload_refuse(x))) {
         return;
     }
     if (status != 0) {
@@ -63,12 +52,16 @@ static void put_done(void *user, int status, const struct object *obj)
         return;
     }
     etag = arena_alloc(x->req->arena, S3_ETAG_LEN);
-    s3_reply_init(&r, x, 1);
+    s3_reply_init(&r, x, 3);
     if (etag == NULL) {
         r.failed = true;
     } else {
         s3_etag(obj->md5, etag);
         s3_reply_add(&r, "ETag", slice_of(etag, S3_ETAG_LEN));
+    }
+    if (s3_payload_checksum(x) != S3_CHECKSUMS) {
+        s3_reply_add_checksum(&r, s3_checksum_header(s3_payload_checksum(x)),
+                              slice_str(x->payload.digest->text));
     }
     s3_respond(x, &r, 200, 0, slice_of(NULL, 0));
 }
@@ -79,31 +72,50 @@ static const struct put_ops PUT_OPS = {
     .done = put_done,
 };
 
-/* The body's length and MD5, or a refusal (ZERR_INVALID: answered). */
-static int read_body_headers(struct s3_exchange *x)
+/* The checksum that goes with the object: its room in the record, filled in when it is known. */
+static int add_checksum(struct s3_exchange *x, enum s3_checksum kind, struct attrs *sys)
+{
+    static const char ROOM[S3_CHECKSUM_TEXT];
+    struct attr *v = arena_alloc(x->req->arena, (sys->n + 1) * sizeof(*v));
+
+    if (v == NULL) {
+        return ZERR_NOMEM;
+    }
+    if (sys->n > 0) {
+        memcpy(v, sys->v, sys->n * sizeof(*v));
+    }
+    v[sys->n] = (struct attr){.name = slice_str(s3_checksum_header(kind)),
+                              .value = slice_of(ROOM, BASE64_LEN(s3_checksum_bytes(kind)))};
+    *sys = (struct attrs){v, sys->n + 1};
+    return 0;
+}
+
+/* What is kept with the object, or a refusal (ZERR_INVALID: answered). */
+static int read_headers(struct s3_exchange *x, struct put_spec *spec)
 {
     const struct s3_head *h = &x->head;
-    struct s3_put_state *s = &x->u.put;
+    enum s3_checksum kind = s3_payload_checksum(x);
+    int err = s3_change_condition(h, &spec->cond);
 
-    if (slice_has_prefix(h->content_sha256, SLICE_LIT("STREAMING-"))) {
-        s3_refuse(x, S3_NOT_IMPLEMENTED,
-                  "Bodies in signed chunks (x-amz-content-sha256: STREAMING-...) are not offered.");
+    if (err == ZERR_UNSUPPORTED) {
+        s3_refuse(x, S3_NOT_IMPLEMENTED, "Of If-None-Match only * is offered here.");
         return ZERR_INVALID;
     }
-    if (h->content_md5.ptr != NULL) {
-        if (base64_decode(h->content_md5, s->md5, sizeof(s->md5)) != 0) {
-            s3_refuse(x, S3_INVALID_DIGEST, NULL);
+    if (err == 0) {
+        err = s3_meta_from_headers(x->req, h, &spec->meta);
+        if (err == ZERR_TOO_LARGE) {
+            s3_refuse(x, S3_METADATA_TOO_LARGE, NULL);
             return ZERR_INVALID;
         }
-        s->has_md5 = true;
     }
-    if (x->req->has_length) {
-        s->size = x->req->length;
-    } else if (h->decoded_length.ptr == NULL) {
-        s3_refuse(x, S3_MISSING_CONTENT_LENGTH, NULL);
-        return ZERR_INVALID;
-    } else if (num_parse_u64(h->decoded_length, UINT64_MAX, &s->size) != 0) {
-        s3_refuse(x, S3_INVALID_ARGUMENT, "x-amz-decoded-content-length is not a number.");
+    if (err == 0) {
+        err = s3_sys_from_headers(x->req, h, &spec->sys);
+    }
+    if (err == 0 && kind != S3_CHECKSUMS) {
+        err = add_checksum(x, kind, &spec->sys);
+    }
+    if (err != 0) {
+        s3_fail(x, err);
         return ZERR_INVALID;
     }
     return 0;
@@ -111,30 +123,28 @@ static int read_body_headers(struct s3_exchange *x)
 
 static void put_start(struct s3_exchange *x)
 {
-    struct put_spec spec = {.key = x->route.key};
+    struct put_spec spec = {.key = x->route.key, .size = x->payload.size};
+    struct s3_put_state *s = &x->u.put;
     int err;
 
-    if (read_body_headers(x) != 0) {
+    if (!x->payload.has_size) {
+        s3_refuse(x, S3_MISSING_CONTENT_LENGTH, NULL);
         return;
     }
-    spec.size = x->u.put.size;
-    err = s3_change_condition(&x->head, &spec.cond);
-    if (err == ZERR_UNSUPPORTED) {
-        s3_refuse(x, S3_NOT_IMPLEMENTED, "Of If-None-Match only * is offered here.");
-        return;
-    }
-    if (err == 0) {
-        err = s3_meta_from_headers(x->req, &x->head, &spec.meta);
-        if (err == ZERR_TOO_LARGE) {
-            s3_refuse(x, S3_METADATA_TOO_LARGE, NULL);
+    if (x->head.content_md5.ptr != NULL) {
+        if (base64_decode(x->head.content_md5, s->md5, sizeof(s->md5)) != 0) {
+            s3_refuse(x, S3_INVALID_DIGEST, NULL);
             return;
         }
+        s->has_md5 = true;
     }
-    if (err == 0) {
-        err = s3_sys_from_headers(x->req, &x->head, &spec.sys);
+    if (read_headers(x, &spec) != 0) {
+        return;
     }
-    if (err == 0) {
-        err = put_begin(x->s3->store, &spec, &PUT_OPS, x, &x->u.put.put);
+    spec.hasher = s3_payload_hasher(x);
+    err = put_begin(x->s3->store, &spec, &PUT_OPS, x, &s->put);
+    if (err < 0 && spec.hasher != NULL) {
+        spec.hasher->release(spec.hasher);
     }
     if (err < 0) {
         s3_fail(x, err);
@@ -151,23 +161,15 @@ static void put_body(struct s3_exchange *x, struct slice data)
     if (s->put == NULL || data.len == 0) {
         return;
     }
-    if (x->received > s->size) { /* chunked, and longer than it said */
-        give_up(x);
-        unpause(x);
-        s3_refuse(x, S3_INCOMPLETE_BODY, NULL);
-        return;
-    }
     c = s3_chunk_take(x, data);
     if (c == NULL) {
         give_up(x);
-        unpause(x);
         s3_fail(x, ZERR_NOMEM);
         return;
     }
     put_write(s->put, &c->base);
-    if (!s->paused && x->received < s->size && !put_writable(s->put)) {
-        s->paused = true;
-        x->stream->ops->pause(x->stream);
+    if (x->received < x->payload.size && !put_writable(s->put)) {
+        s3_pause(x);
     }
 }
 
@@ -175,15 +177,9 @@ static void put_end(struct s3_exchange *x)
 {
     struct s3_put_state *s = &x->u.put;
 
-    if (s->put == NULL) {
-        return;
+    if (s->put != NULL) {
+        put_commit(s->put, s->has_md5 ? s->md5 : NULL);
     }
-    if (x->received != s->size) {
-        give_up(x);
-        s3_refuse(x, S3_INCOMPLETE_BODY, NULL);
-        return;
-    }
-    put_commit(s->put, s->has_md5 ? s->md5 : NULL);
 }
 
 const struct s3_op S3_PUT = {

@@ -218,6 +218,13 @@ static void choose_object_op(enum http_method method, const struct query *q, str
     }
 }
 
+struct slice s3_target_path(struct slice target)
+{
+    const uint8_t *q = target.len > 0 ? memchr(target.ptr, '?', target.len) : NULL;
+
+    return q != NULL ? slice_of(target.ptr, (size_t)(q - target.ptr)) : target;
+}
+
 void s3_route_parse(enum http_method method, struct slice target, struct arena *arena,
                     struct s3_route *ret)
 {

@@ -47,6 +47,9 @@ struct s3_route {
 /* Never fails: what is wrong with the target becomes S3_OP_ERROR. Out of memory: S3_SLOW_DOWN. */
 void s3_route_parse(enum http_method, struct slice target, struct arena *, struct s3_route *ret);
 
+/* The target without its query. */
+struct slice s3_target_path(struct slice target);
+
 /* One percent-decode into the arena. ZERR_INVALID: a '%' without two hex digits, or a NUL byte.
  * plus: '+' is a space, as in queries. */
 int s3_percent_decode(struct slice in, bool plus, struct arena *, struct slice *ret) ZKV_MUST_CHECK;

@@ -17,6 +17,8 @@
 int addr_parse(const char *text, struct sockaddr_storage *ret, struct zerr_info *) ZKV_MUST_CHECK;
 /* Only programs on this machine can reach it. */
 bool addr_is_loopback(const struct sockaddr_storage *);
+/* 0.0.0.0 or [::]: every address of this machine. */
+bool addr_is_any(const struct sockaddr_storage *);
 void addr_format(const struct sockaddr_storage *, char out[ADDR_TEXT_BYTES]);
 unsigned addr_port(const struct sockaddr_storage *);
 

@@ -33,6 +33,7 @@
 #include <uv.h>
 
 #include "s3/s3.h"
+#include "s3/s3_auth.h"
 #include "server/addr.h"
 #include "server/child.h"
 #include "server/peer.h"
@@ -74,6 +75,7 @@ struct server {
     struct vfs *vfs;
     struct server_workers *workers;
     struct store *store;
+    struct s3_auth *auth;
     struct s3 *s3;
     struct peers *peers;
     struct child *child;
@@ -315,11 +317,11 @@ static int check_options(struct server *s, struct zerr_info *info)
     if (rc != 0) {
         return rc;
     }
-    if (!addr_is_loopback(&s->addr)) {
+    if (c->auth_path == NULL && !addr_is_loopback(&s->addr)) {
         return zerr_fail(info, ZERR_INVALID, 0,
                          "-addr %s: without passwords only a loopback address can be served, such "
                          "as 127.0.0.1:7711 or [::1]:7711, because everybody who can reach it may "
-                         "read and delete everything",
+                         "read and delete everything; passwords come from a file named by -auth",
                          c->addr);
     }
     return 0;
@@ -432,6 +434,17 @@ static int make_handles(struct server *s, struct zerr_info *info)
     return rc != 0 ? listen_failed(s, rc, info) : 0;
 }
 
+static int open_auth(struct server *s, struct zerr_info *info)
+{
+    const struct server_config *c = s->config;
+    const struct s3_auth_config auth_config = {
+        .path = c->auth_path,
+        .skew_s = c->auth_skew_s,
+        .port = addr_port(&s->addr),
+    };
+    return c->auth_path != NULL ? s3_auth_open(&auth_config, &s->auth, info) : 0;
+}
+
 static int open_store(struct server *s, struct zerr_info *info)
 {
     const struct server_config *c = s->config;
@@ -457,7 +470,7 @@ static int open_store(struct server *s, struct zerr_info *info)
     if (rc != 0) {
         return zerr_fail(info, rc, 0, "%s: %s", c->dir, zerr_text(&why, rc));
     }
-    const struct s3_config s3_config = {.store = s->store, .bucket = c->bucket};
+    const struct s3_config s3_config = {.store = s->store, .bucket = c->bucket, .auth = s->auth};
     rc = s3_create(&s3_config, &s->s3);
     if (rc != 0) {
         return rc;
@@ -490,7 +503,7 @@ static int start_listening(struct server *s, struct zerr_info *info)
     }
     addr_format(&s->addr, s->addr_text);
     addr_format(&s->addr, s->host_text);
-    if (s->addr.ss_family != AF_INET) {
+    if (s->addr.ss_family != AF_INET || addr_is_any(&s->addr)) {
         (void)snprintf(s->host_text, sizeof s->host_text, "localhost:%u", addr_port(&s->addr));
     }
     return 0;
@@ -530,7 +543,7 @@ static int start_serving(struct server *s, struct zerr_info *info)
     (void)uv_prepare_start(&s->prepare, on_prepare);
     s->state = SERVING;
     const struct status_where where = {s->addr_text, s->host_text, s->config->bucket,
-                                       s->config->dir};
+                                       s->config->dir, s->config->auth_path};
     struct store_stats stats;
     store_get_stats(s->store, &stats);
     status_print_start(&s->status, &where, &stats);
@@ -551,6 +564,7 @@ static void server_finish(struct server *s)
         (void)rc;
     }
     s3_destroy(s->s3);
+    s3_auth_close(s->auth);
     server_workers_destroy(s->workers);
     vfs_posix_close(s->vfs);
 }
@@ -573,6 +587,9 @@ int server_run(const struct server_config *config)
     }
     if (rc == 0) {
         rc = make_handles(s, &info);
+    }
+    if (rc == 0) {
+        rc = open_auth(s, &info);
     }
     if (rc == 0) {
         rc = open_store(s, &info);

@@ -14,6 +14,9 @@
 #define SERVER_ADDR_DEFAULT "127.0.0.1:7711"
 #define SERVER_BUCKET_DEFAULT "bucket"
 
+#define SERVER_AUTH_SKEW_DEFAULT 900
+#define SERVER_AUTH_SKEW_MAX (10 * 366 * 86400) /* a clock that was never set */
+
 #define SERVER_EXIT_FAILED 1 /* it could not start, or not everything could be written */
 #define SERVER_EXIT_USAGE 2  /* an option's value cannot be used */
 
@@ -22,6 +25,8 @@ struct server_config {
     const char *dir;
     const char *addr; /* HOST:PORT, port 0: the system chooses */
     const char *bucket;
+    const char *auth_path;  /* the credentials file; NULL: any program on this machine may ask */
+    uint64_t auth_skew_s;   /* how far clocks may be apart, in seconds */
     const char *index_path; /* NULL: in dir */
     uint64_t block_size;
     uint64_t reserve; /* as store_config.reserve */

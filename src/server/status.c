@@ -136,12 +136,15 @@ void status_print_start(struct status *st, const struct status_where *w,
     fprintf(stderr, "listening on %s, bucket %s, directory %s\n", w->addr, w->bucket, w->dir);
     print_found(s);
     fprintf(stderr,
-            "S3QL, with any backend login and password (mkfs.s3ql once, for a new file system):\n"
+            "S3QL, with %s%s (mkfs.s3ql once, for a new file system):\n"
             "  mkfs.s3ql %s://%s/%s\n"
             "  mount.s3ql %s://%s/%s MOUNTPOINT\n"
             "  umount.s3ql MOUNTPOINT\n"
             "To stop the server: first umount.s3ql, then Ctrl+C.\n",
-            flags, w->host, w->bucket, flags, w->host, w->bucket);
+            w->auth_path != NULL ? "a backend login and password of "
+                                 : "any backend login and password",
+            w->auth_path != NULL ? w->auth_path : "", flags, w->host, w->bucket, flags, w->host,
+            w->bucket);
 }
 
 /* What moved between two moments counts; gauges alone do not. */

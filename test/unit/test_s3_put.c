@@ -94,19 +94,6 @@ static void a_connection_that_breaks_during_an_upload_stores_nothing(void **stat
     free((void *)(uintptr_t)body.ptr);
 }
 
-static void signed_chunks_are_refused_and_not_stored_as_they_came(void **state)
-{
-    struct toy t = {0};
-
-    (void)state;
-    (void)request(&t, HTTP_METHOD_PUT, "/bucket/s", "5;chunk-signature=0\r\nhello\r\n0\r\n\r\n",
-                  "x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
-                  "x-amz-decoded-content-length", "5", NULL);
-    assert_error(&t, 501, "NotImplemented");
-    assert_true(t.refused_body);
-    toy_clear(&t);
-}
-
 static void what_would_change_the_meaning_is_refused(void **state)
 {
     static const char *const names[] = {"x-amz-write-offset-bytes",
@@ -210,7 +197,6 @@ int main(void)
         T(the_length_must_be_known),
         T(a_body_of_another_length_stores_nothing),
         T(a_connection_that_breaks_during_an_upload_stores_nothing),
-        T(signed_chunks_are_refused_and_not_stored_as_they_came),
         T(what_would_change_the_meaning_is_refused),
         T(known_sub_resources_leave_the_object_alone),
         T(too_much_metadata_and_too_long_keys_are_refused),

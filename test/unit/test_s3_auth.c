@@ -1,0 +1,819 @@
+/* Signatures: the examples that Amazon publishes, everything around them that must be refused, what
+ * clients do differently, and the credentials file. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/timefmt.h"
+#include "s3/s3_auth.h"
+#include "s3/s3_digest.h"
+#include "s3/s3_keys.h"
+
+#define SECRET "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+#define EMPTY "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+#define V4 "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,"
+
+static char dir[64], path[80];
+static struct s3_auth *auth;
+
+static void write_file(const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(chmod(path, 0600), 0);
+}
+
+static int open_auth(unsigned port)
+{
+    const struct s3_auth_config config = {.path = path, .skew_s = S3_AUTH_SKEW_S, .port = port};
+    struct zerr_info info = {0};
+
+    return s3_auth_open(&config, &auth, &info);
+}
+
+static int setup(void **state)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    (void)state;
+    (void)snprintf(dir, sizeof(dir), "%.40s/zkv-auth-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    assert_non_null(mkdtemp(dir));
+    (void)snprintf(path, sizeof(path), "%s/keys", dir);
+    write_file("# the key of the examples\n\n"
+               "AKIAIOSFODNN7EXAMPLE:" SECRET "\n"
+               "READER:" SECRET ":ro\n"
+               "LIMITED:" SECRET ":ro:one,two\r\n"
+               "0PN5J17HBGZHT7JJ3X82:uV3F3YluFJax1cknvbcGwgjvx4QpvB+leU8dUj2o:one\n");
+    assert_int_equal(open_auth(80), 0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    s3_auth_close(auth);
+    auth = NULL;
+    (void)unlink(path);
+    return rmdir(dir);
+}
+
+/* ---- requests ---- */
+
+#define MAX_HEADERS 20
+
+struct example {
+    enum http_method method;
+    const char *target;
+    const char *headers[MAX_HEADERS][2];
+    const char *now; /* HTTP's form */
+};
+
+static struct arena arena;
+static struct http_header headers[MAX_HEADERS];
+static struct http_request req;
+static struct s3_identity who;
+static struct s3_refusal why;
+
+static void prepare(const struct example *e)
+{
+    arena_reset(&arena);
+    req = (struct http_request){
+        .method = e->method, .target = slice_str(e->target), .headers = headers, .arena = &arena};
+    while (e->headers[req.n_headers][0] != NULL) {
+        headers[req.n_headers] = (struct http_header){slice_str(e->headers[req.n_headers][0]),
+                                                      slice_str(e->headers[req.n_headers][1])};
+        req.n_headers++;
+    }
+}
+
+static int check_at(const char *now)
+{
+    int64_t ms;
+
+    assert_int_equal(time_parse_http(slice_str(now), &ms), 0);
+    memset(&who, 0, sizeof(who));
+    memset(&why, 0, sizeof(why));
+    return s3_auth_check(auth, &req, ms, &who, &why);
+}
+
+static void expect_in(const struct example *e)
+{
+    prepare(e);
+    if (check_at(e->now) != 0) {
+        for (size_t i = 0; i < why.n_details; i++) {
+            print_error("%s: %.*s\n", why.details[i].name, SLICE_FMT(why.details[i].value));
+        }
+        fail_msg("%s: %s", e->target, s3_error_of(why.code)->code);
+    }
+}
+
+static void expect_out(enum s3_code code)
+{
+    if (check_at("Fri, 24 May 2013 00:00:00 GMT") != ZERR_INVALID || why.code != code) {
+        fail_msg("%.*s: %s, not %s", SLICE_FMT(req.target), s3_error_of(why.code)->code,
+                 s3_error_of(code)->code);
+    }
+    assert_int_equal(who.access.len, 0);
+}
+
+/* ---- what Amazon publishes ---- */
+
+#define MAY_24 "Fri, 24 May 2013 00:00:00 GMT"
+#define DATE                                                                                       \
+    {                                                                                              \
+        "x-amz-date", "20130524T000000Z"                                                           \
+    }
+#define BUCKET                                                                                     \
+    {                                                                                              \
+        "Host", "examplebucket.s3.amazonaws.com"                                                   \
+    }
+
+static const struct example GET_OBJECT = {
+    HTTP_METHOD_GET,
+    "/test.txt",
+    {BUCKET,
+     {"Authorization", V4 "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,Signature="
+                          "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"},
+     {"Range", "bytes=0-9"},
+     {"x-amz-content-sha256", EMPTY},
+     DATE},
+    MAY_24};
+
+static const struct example PRESIGNED = {
+    HTTP_METHOD_GET,
+    "/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2F"
+    "us-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&"
+    "X-Amz-SignedHeaders=host&X-Amz-Signature="
+    "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404",
+    {BUCKET},
+    MAY_24};
+
+static const struct example V2_GET = {
+    HTTP_METHOD_GET,
+    "/johnsmith/photos/puppy.jpg",
+    {{"Host", "johnsmith.s3.amazonaws.com"},
+     {"Date", "Tue, 27 Mar 2007 19:36:42 +0000"},
+     {"Authorization", "AWS AKIAIOSFODNN7EXAMPLE:bWq2s1WEIj+Ydj0vQ697zp+IXMU="}},
+    "Tue, 27 Mar 2007 19:36:42 GMT"};
+
+static const struct example OTHERS[] = {
+    {HTTP_METHOD_PUT,
+     "/test%24file.text",
+     {BUCKET,
+      {"Date", MAY_24},
+      {"Authorization",
+       V4 "SignedHeaders=date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class,Signature="
+          "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"},
+      DATE,
+      {"x-amz-storage-class", "REDUCED_REDUNDANCY"},
+      {"x-amz-content-sha256", "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072"}},
+     MAY_24},
+    {HTTP_METHOD_GET,
+     "/?lifecycle",
+     {BUCKET,
+      {"Authorization", V4 "SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature="
+                           "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"},
+      DATE,
+      {"x-amz-content-sha256", EMPTY}},
+     MAY_24},
+    {HTTP_METHOD_GET,
+     "/?max-keys=2&prefix=J",
+     {BUCKET,
+      {"Authorization", V4 "SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature="
+                           "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"},
+      DATE,
+      {"x-amz-content-sha256", EMPTY}},
+     MAY_24},
+    {HTTP_METHOD_PUT,
+     "/johnsmith/photos/puppy.jpg",
+     {{"Host", "johnsmith.s3.amazonaws.com"},
+      {"Content-Type", "image/jpeg"},
+      {"Content-Length", "94328"},
+      {"Date", "Tue, 27 Mar 2007 21:15:45 +0000"},
+      {"Authorization", "AWS AKIAIOSFODNN7EXAMPLE:MyyxeRY7whkBe+bq8fHCL/2kKUg="}},
+     "Tue, 27 Mar 2007 21:15:45 GMT"},
+    {HTTP_METHOD_GET,
+     "/johnsmith/?prefix=photos&max-keys=50&marker=puppy",
+     {{"Host", "johnsmith.s3.amazonaws.com"},
+      {"Date", "Tue, 27 Mar 2007 19:42:41 +0000"},
+      {"Authorization", "AWS AKIAIOSFODNN7EXAMPLE:htDYFYduRNen8P9ZfE/s9SuKy0U="}},
+     "Tue, 27 Mar 2007 19:42:41 GMT"},
+    {HTTP_METHOD_GET,
+     "/johnsmith/?acl",
+     {{"Host", "johnsmith.s3.amazonaws.com"},
+      {"Date", "Tue, 27 Mar 2007 19:44:46 +0000"},
+      {"Authorization", "AWS AKIAIOSFODNN7EXAMPLE:c2WLPFtWHVgbEmeEG93a4cG37dM="}},
+     "Tue, 27 Mar 2007 19:44:46 GMT"},
+};
+#define N_OTHERS (sizeof(OTHERS) / sizeof(OTHERS[0]))
+
+static void the_published_examples_are_let_in(void **state)
+{
+    (void)state;
+    expect_in(&GET_OBJECT);
+    assert_true(who.has_chain);
+    assert_true(slice_eq_str(who.access, "AKIAIOSFODNN7EXAMPLE"));
+    expect_in(&PRESIGNED);
+    assert_false(who.has_chain);
+    assert_true(slice_eq_str(who.payload, "UNSIGNED-PAYLOAD"));
+    expect_in(&V2_GET);
+    assert_false(who.has_chain);
+    for (size_t i = 0; i < N_OTHERS; i++) {
+        expect_in(&OTHERS[i]);
+    }
+}
+
+/* ---- chunks ---- */
+
+static const struct example CHUNKED = {
+    HTTP_METHOD_PUT,
+    "/examplebucket/chunkObject.txt",
+    {{"Host", "s3.amazonaws.com"},
+     DATE,
+     {"x-amz-storage-class", "REDUCED_REDUNDANCY"},
+     {"Authorization",
+      V4 "SignedHeaders=content-encoding;content-length;host;x-amz-content-sha256;x-amz-date;"
+         "x-amz-decoded-content-length;x-amz-storage-class,Signature="
+         "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9"},
+     {"x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"},
+     {"Content-Encoding", "aws-chunked"},
+     {"x-amz-decoded-content-length", "66560"},
+     {"Content-Length", "66824"}},
+    MAY_24};
+
+static const struct example CHUNKED_TRAILER = {
+    HTTP_METHOD_PUT,
+    "/examplebucket/chunkObject.txt",
+    {{"Host", "s3.amazonaws.com"},
+     DATE,
+     {"x-amz-storage-class", "REDUCED_REDUNDANCY"},
+     {"Authorization",
+      V4 "SignedHeaders=content-encoding;host;x-amz-content-sha256;x-amz-date;"
+         "x-amz-decoded-content-length;x-amz-storage-class;x-amz-trailer,Signature="
+         "106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e"},
+     {"x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"},
+     {"Content-Encoding", "aws-chunked"},
+     {"x-amz-decoded-content-length", "66560"},
+     {"x-amz-trailer", "x-amz-checksum-crc32c"},
+     {"Content-Length", "66824"}},
+    MAY_24};
+
+struct signatures {
+    const char *chunks[3], *trailer;
+};
+static const struct signatures PLAIN = {
+    {"ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648",
+     "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497",
+     "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9"},
+    NULL};
+static const struct signatures WITH_TRAILER = {
+    {"b474d8862b1487a5145d686f57f013e54db672cee1c953b3010fb58501ef5aa2",
+     "1c1344b170168f8e65b41376b44b20fe354e373826ccbbe2c1d40a8cae51e5c7",
+     "2ca2aba2005185cf7159c6277faf83795951dd77a3a99e6e65d5c9f85863f992"},
+    "d81f82fc3505edab99d459891051a732e8730629a2e4a59689829ca17fe2e435"};
+
+/* 64 KiB and 1 KiB of 'a', in pieces of `piece`; byte `bad` of the body (SIZE_MAX: none) is not 'a',
+ * signature `bad_sig` (3: the trailer's) is not the right one. */
+static int digest(const struct signatures *s, size_t piece, size_t bad, int bad_sig,
+                  const char *trailer)
+{
+    struct s3_digest *d = s3_digest_create();
+    uint8_t body[66560], sig[4][SHA256_BYTES], hash[SHA256_BYTES];
+    int err;
+
+    assert_non_null(d);
+    memset(body, 'a', sizeof(body));
+    if (bad < sizeof(body)) {
+        body[bad] = 'b';
+    }
+    for (int i = 0; i < 4; i++) {
+        const char *hex = i < 3 ? s->chunks[i] : s->trailer != NULL ? s->trailer : s->chunks[0];
+        assert_int_equal(hex_decode(slice_str(hex), sig[i], SHA256_BYTES), 0);
+        sig[i][31] ^= i == bad_sig;
+    }
+    assert_int_equal(s3_digest_want_chain(d, &who.chain), 0);
+    for (size_t at = 0, end; at < sizeof(body); at = end) {
+        size_t chunk = at < 65536 ? 0 : 1, limit = chunk == 0 ? 65536 : sizeof(body);
+        end = at + piece < limit ? at + piece : limit;
+        err = s3_digest_update(d, slice_of(body + at, end - at),
+                               at == 0 || at == 65536 ? sig[chunk] : NULL);
+        assert_int_equal(err, 0);
+    }
+    assert_int_equal(s3_sha256(slice_str(trailer), hash), 0);
+    s3_digest_end_chunks(d, sig[2], hash, s->trailer != NULL ? sig[3] : NULL);
+    err = s3_digest_finish(d);
+    assert_true(err == 0 || (err == ZERR_BAD_DIGEST && d->code == S3_SIGNATURE_DOES_NOT_MATCH));
+    s3_digest_unref(d);
+    return err;
+}
+
+static void the_published_chunks_are_taken_and_no_others(void **state)
+{
+    static const size_t pieces[] = {66560, 65536, 1000, 7};
+    static const size_t bad[] = {0, 65535, 65536, 66559};
+    static const char trailer[] = "x-amz-checksum-crc32c:sOO8/Q==\n";
+
+    (void)state;
+    expect_in(&CHUNKED);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(digest(&PLAIN, pieces[i], SIZE_MAX, 9, ""), 0);
+        assert_int_equal(digest(&PLAIN, pieces[i], bad[i], 9, ""), ZERR_BAD_DIGEST);
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(digest(&PLAIN, 65536, SIZE_MAX, i, ""), ZERR_BAD_DIGEST);
+    }
+    assert_int_equal(digest(&WITH_TRAILER, 65536, SIZE_MAX, 9, trailer), ZERR_BAD_DIGEST);
+    expect_in(&CHUNKED_TRAILER);
+    assert_int_equal(digest(&WITH_TRAILER, 65536, SIZE_MAX, 9, trailer), 0);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(digest(&WITH_TRAILER, 65536, SIZE_MAX, i, trailer), ZERR_BAD_DIGEST);
+    }
+    assert_int_equal(digest(&WITH_TRAILER, 65536, SIZE_MAX, 9, "x-amz-checksum-crc32c:sOO8/A==\n"),
+                     ZERR_BAD_DIGEST);
+}
+
+static void the_checksum_of_the_published_trailer_is_right(void **state)
+{
+    struct s3_digest *d = s3_digest_create();
+    uint8_t body[66560], value[4];
+
+    (void)state;
+    memset(body, 'a', sizeof(body));
+    assert_int_equal(s3_digest_want_checksum(d, S3_CRC32C), 0);
+    assert_int_equal(s3_digest_update(d, slice_of(body, sizeof(body)), NULL), 0);
+    assert_int_equal(base64_decode(SLICE_LIT("sOO8/Q=="), value, 4), 0);
+    s3_digest_expect(d, value);
+    assert_int_equal(s3_digest_finish(d), 0);
+    s3_digest_unref(d);
+}
+
+/* ---- what is refused ---- */
+
+/* Every byte of what is signed, changed by one bit. */
+static void change_each_byte(const struct example *e, struct slice *what)
+{
+    struct slice good = *what;
+    uint8_t text[512];
+
+    assert_true(good.len < sizeof(text));
+    for (size_t i = 0; i < good.len; i++) {
+        memcpy(text, good.ptr, good.len);
+        text[i] ^= 1;
+        *what = slice_of(text, good.len);
+        if (check_at(e->now) != ZERR_INVALID) {
+            fail_msg("let in: %.*s", SLICE_FMT(*what));
+        }
+    }
+    *what = good;
+}
+
+static void one_changed_bit_anywhere_is_refused(void **state)
+{
+    static const struct example *const examples[] = {&GET_OBJECT, &PRESIGNED, &V2_GET, &OTHERS[0],
+                                                     &CHUNKED};
+
+    (void)state;
+    for (size_t k = 0; k < sizeof(examples) / sizeof(examples[0]); k++) {
+        const struct example *e = examples[k];
+        bool v2 = e == &V2_GET;
+
+        expect_in(e);
+        change_each_byte(e, &req.target);
+        for (size_t i = 0; i < req.n_headers; i++) {
+            if (!v2 || !slice_eq_str(headers[i].name, "Host")) { /* which version 2 does not sign */
+                change_each_byte(e, &headers[i].value);
+            }
+        }
+        req.method = req.method == HTTP_METHOD_GET ? HTTP_METHOD_DELETE : HTTP_METHOD_GET;
+        assert_int_equal(check_at(e->now), ZERR_INVALID);
+        assert_int_equal(why.code, S3_SIGNATURE_DOES_NOT_MATCH);
+        expect_in(e);
+    }
+}
+
+static struct slice *header(const char *name)
+{
+    for (size_t i = 0; i < req.n_headers; i++) {
+        if (slice_eq_str(headers[i].name, name)) {
+            return &headers[i].value;
+        }
+    }
+    fail();
+    return NULL;
+}
+
+static void add(const char *name, const char *value)
+{
+    headers[req.n_headers++] = (struct http_header){slice_str(name), slice_str(value)};
+}
+
+static void drop(const char *name)
+{
+    size_t i = 0;
+
+    while (!slice_eq_str(headers[i].name, name)) {
+        i++;
+    }
+    for (req.n_headers--; i < req.n_headers; i++) {
+        headers[i] = headers[i + 1];
+    }
+}
+
+static void each_refusal_has_its_code(void **state)
+{
+    static const struct {
+        const char *authorization;
+        enum s3_code code;
+    } cases[] = {
+        {"Basic dXNlcjpwYXNz", S3_AUTH_HEADER_MALFORMED},
+        {"", S3_AUTH_HEADER_MALFORMED},
+        {"AWS4-HMAC-SHA256", S3_AUTH_HEADER_MALFORMED},
+        {"AWS4-HMAC-SHA256 ", S3_AUTH_HEADER_MALFORMED},
+        {"AWS ", S3_AUTH_HEADER_MALFORMED},
+        {"AWS :bWq2s1WEIj+Ydj0vQ697zp+IXMU=", S3_AUTH_HEADER_MALFORMED},
+        {"AWS a", S3_AUTH_HEADER_MALFORMED},
+        {"AWS a:bWq2", S3_AUTH_HEADER_MALFORMED},
+        {V4 "SignedHeaders=host;x-amz-content-sha256;x-amz-date", S3_AUTH_HEADER_MALFORMED},
+        {V4 "SignedHeaders=host;x-amz-content-sha256;x-amz-date,Signature=00",
+         S3_AUTH_HEADER_MALFORMED},
+        {V4 "SignedHeaders=,Signature=" EMPTY, S3_AUTH_HEADER_MALFORMED},
+        {V4 "SignedHeaders=x-amz-date;host,Signature=" EMPTY, S3_AUTH_HEADER_MALFORMED},
+        {V4 "SignedHeaders=host;host,Signature=" EMPTY, S3_AUTH_HEADER_MALFORMED},
+        {V4 "SignedHeaders=range,Signature=" EMPTY, S3_AUTH_HEADER_MALFORMED}, /* no host */
+        {V4 "SignedHeaders=host,Signature=" EMPTY ",Signature=" EMPTY, S3_AUTH_HEADER_MALFORMED},
+        {V4 "SignedHeaders=host,Signature=" EMPTY ",More=1", S3_AUTH_HEADER_MALFORMED},
+        {V4 "SignedHeaders=host,Signature=" EMPTY, S3_FORBIDDEN}, /* x-amz-date is not signed */
+        {V4 "SignedHeaders=host;x-amz-content-sha256;x-amz-date,Signature=" EMPTY,
+         S3_SIGNATURE_DOES_NOT_MATCH},
+        {"AWS4-HMAC-SHA256 Credential=NOBODY/20130524/us-east-1/s3/aws4_request,SignedHeaders=host;"
+         "x-amz-content-sha256;x-amz-date,Signature=" EMPTY,
+         S3_INVALID_ACCESS_KEY_ID},
+        {"AWS4-HMAC-SHA256 Credential=/20130524/us-east-1/s3/aws4_request,SignedHeaders=host,"
+         "Signature=" EMPTY,
+         S3_AUTH_HEADER_MALFORMED},
+        {"AWS4-HMAC-SHA256 Credential=A/20130524/us-east-1/ec2/aws4_request,SignedHeaders=host,"
+         "Signature=" EMPTY,
+         S3_AUTH_HEADER_MALFORMED},
+        {"AWS4-HMAC-SHA256 Credential=A/20130524/us-east-1/s3/aws4,SignedHeaders=host,"
+         "Signature=" EMPTY,
+         S3_AUTH_HEADER_MALFORMED},
+        {"AWS4-HMAC-SHA256 Credential=A/20130524//s3/aws4_request,SignedHeaders=host,"
+         "Signature=" EMPTY,
+         S3_AUTH_HEADER_MALFORMED},
+        {"AWS4-HMAC-SHA256 Credential=A/2013-5-24/x/s3/aws4_request,SignedHeaders=host,"
+         "Signature=" EMPTY,
+         S3_AUTH_HEADER_MALFORMED},
+        {"AWS4-HMAC-SHA256 Credential=A/20130525/x/s3/aws4_request,SignedHeaders=host,"
+         "Signature=" EMPTY,
+         S3_AUTH_HEADER_MALFORMED}, /* another day than x-amz-date's */
+        {"AWS NOBODY:bWq2s1WEIj+Ydj0vQ697zp+IXMU=", S3_INVALID_ACCESS_KEY_ID},
+        {"AWS AKIAIOSFODNN7EXAMPLE:bWq2s1WEIj+Ydj0vQ697zp+IXMU=", S3_SIGNATURE_DOES_NOT_MATCH},
+    };
+
+    (void)state;
+    prepare(&GET_OBJECT);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        *header("Authorization") = slice_str(cases[i].authorization);
+        expect_out(cases[i].code);
+    }
+    drop("Authorization");
+    expect_out(S3_FORBIDDEN);
+}
+
+static void nothing_may_be_missing_unsigned_or_there_twice(void **state)
+{
+    (void)state;
+    prepare(&GET_OBJECT);
+    add("X-Amz-Meta-Evil", "1");
+    expect_out(S3_FORBIDDEN);
+    prepare(&GET_OBJECT);
+    drop("x-amz-date");
+    expect_out(S3_FORBIDDEN);
+    prepare(&GET_OBJECT);
+    *header("x-amz-date") = SLICE_LIT("yesterday");
+    expect_out(S3_FORBIDDEN);
+    prepare(&GET_OBJECT);
+    drop("x-amz-content-sha256");
+    expect_out(S3_INVALID_REQUEST);
+    prepare(&GET_OBJECT);
+    add("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD");
+    expect_out(S3_INVALID_REQUEST);
+    prepare(&GET_OBJECT);
+    add("Authorization", "AWS a:b");
+    expect_out(S3_INVALID_ARGUMENT);
+    prepare(&GET_OBJECT);
+    add("Range", "bytes=0-9"); /* a signed one */
+    expect_out(S3_SIGNATURE_DOES_NOT_MATCH);
+    prepare(&GET_OBJECT);
+    drop("Host");
+    expect_out(S3_SIGNATURE_DOES_NOT_MATCH);
+    prepare(&PRESIGNED);
+    add("Authorization", "AWS a:b");
+    expect_out(S3_INVALID_ARGUMENT);
+    prepare(&GET_OBJECT);
+    req.target = SLICE_LIT("/test.txt?Signature=x");
+    expect_out(S3_INVALID_ARGUMENT);
+    prepare(&GET_OBJECT);
+    req.target = SLICE_LIT("/test.txt?AWSAccessKeyId=x&X-Amz-Signature=1");
+    expect_out(S3_INVALID_ARGUMENT);
+    prepare(&GET_OBJECT);
+    req.target = SLICE_LIT("/test%2.txt");
+    expect_out(S3_INVALID_URI);
+    prepare(&GET_OBJECT);
+    req.target = SLICE_LIT("/test.txt?a=%zz");
+    expect_out(S3_INVALID_URI);
+}
+
+static void clocks_may_be_a_quarter_of_an_hour_apart(void **state)
+{
+    (void)state;
+    prepare(&GET_OBJECT);
+    assert_int_equal(check_at("Fri, 24 May 2013 00:15:00 GMT"), 0);
+    assert_int_equal(check_at("Thu, 23 May 2013 23:45:00 GMT"), 0);
+    assert_int_equal(check_at("Fri, 24 May 2013 00:15:01 GMT"), ZERR_INVALID);
+    assert_int_equal(why.code, S3_TIME_TOO_SKEWED);
+    assert_int_equal(check_at("Thu, 23 May 2013 23:44:59 GMT"), ZERR_INVALID);
+    assert_int_equal(why.code, S3_TIME_TOO_SKEWED);
+    assert_string_equal(why.details[2].name, "MaxAllowedSkewMilliseconds");
+    assert_true(slice_eq_str(why.details[2].value, "900000"));
+    prepare(&V2_GET);
+    assert_int_equal(check_at("Tue, 27 Mar 2007 19:51:43 GMT"), ZERR_INVALID);
+    assert_int_equal(why.code, S3_TIME_TOO_SKEWED);
+}
+
+static void presigned_requests_hold_for_their_time(void **state)
+{
+    (void)state;
+    prepare(&PRESIGNED);
+    assert_int_equal(check_at("Sat, 25 May 2013 00:00:00 GMT"), 0);
+    assert_int_equal(check_at("Sat, 25 May 2013 00:00:01 GMT"), ZERR_INVALID);
+    assert_int_equal(why.code, S3_FORBIDDEN);
+    assert_string_equal(why.message, "Request has expired");
+    assert_int_equal(check_at("Thu, 23 May 2013 23:45:00 GMT"), 0);
+    assert_int_equal(check_at("Thu, 23 May 2013 23:44:00 GMT"), ZERR_INVALID);
+    assert_int_equal(why.code, S3_FORBIDDEN);
+}
+
+/* The presigned example with one text in its target replaced. */
+static void with(const char *from, const char *to)
+{
+    static char target[600];
+    const char *at = strstr(PRESIGNED.target, from);
+
+    prepare(&PRESIGNED);
+    assert_non_null(at);
+    (void)snprintf(target, sizeof(target), "%.*s%s%s", (int)(at - PRESIGNED.target),
+                   PRESIGNED.target, to, at + strlen(from));
+    req.target = slice_str(target);
+}
+
+static void presigned_requests_must_say_all(void **state)
+{
+    static const char *const cases[][2] = {
+        {"=86400", "=0"},
+        {"=86400", "=604801"},
+        {"=86400", "=x"},
+        {"=86400", "="},
+        {"X-Amz-Expires", "X-Amz-Expired"},
+        {"X-Amz-Expires=86400", "X-Amz-Expires=86400&X-Amz-Expires=86400"},
+        {"AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"},
+        {"X-Amz-Date=20130524", "X-Amz-Date=20130525"},
+        {"X-Amz-Date=2013", "X-Amz-Date=x013"},
+        {"SignedHeaders=host", "SignedHeaders="},
+        {"SignedHeaders=host", "SignedHeaders=x"},
+        {"&X-Amz-Signature=", "&X-Amz-Signature=0"},
+        {"%2Fs3%2F", "%2Fs4%2F"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        with(cases[i][0], cases[i][1]);
+        expect_out(S3_AUTH_QUERY_ERROR);
+    }
+    with("AKIAIOSFODNN7EXAMPLE", "NOBODY");
+    expect_out(S3_INVALID_ACCESS_KEY_ID);
+    with("us-east-1", "eu-west-1");
+    expect_out(S3_SIGNATURE_DOES_NOT_MATCH);
+    prepare(&PRESIGNED);
+    add("x-amz-meta-a", "1");
+    expect_out(S3_FORBIDDEN);
+    with("X-Amz-Date", "X-Amz-Content-Sha256=STREAMING-UNSIGNED-PAYLOAD-TRAILER&X-Amz-Date");
+    expect_out(S3_FORBIDDEN);
+    prepare(&PRESIGNED);
+    add("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER");
+    expect_out(S3_FORBIDDEN);
+}
+
+static void version_2_does_not_go_with_chunks(void **state)
+{
+    (void)state;
+    prepare(&V2_GET);
+    add("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER");
+    assert_int_equal(check_at(V2_GET.now), ZERR_INVALID);
+    assert_int_equal(why.code, S3_FORBIDDEN);
+}
+
+/* ---- what may be different ---- */
+
+/* Signs what is prepared anew, by the rules of `variant`. */
+static void sign(const char *access, unsigned variant, const char *host, char out[400])
+{
+    struct sigv4 sig;
+    struct s3_query query = {0};
+    struct slice canonical, string;
+    uint8_t key[SHA256_BYTES], mac[SHA256_BYTES];
+    char hex[65] = "";
+
+    (void)snprintf(out, 400,
+                   SIGV4_ALGORITHM " Credential=%s/20130524/here/s3/aws4_request, "
+                                   "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date, "
+                                   "Signature=" EMPTY,
+                   access);
+    assert_null(sigv4_parse_header(slice_str(out), &sig));
+    sig.time = SLICE_LIT("20130524T000000Z");
+    sig.payload = SLICE_LIT(EMPTY);
+    assert_int_equal(sigv4_canonical(&req, &sig, &query, variant, slice_str(host), &canonical), 0);
+    assert_int_equal(sigv4_string_to_sign(&sig, canonical, &arena, &string), 0);
+    assert_int_equal(sigv4_key(SLICE_LIT(SECRET), sig.date, sig.region, key), 0);
+    assert_int_equal(s3_hmac_sha256(slice_of(key, 32), string, mac), 0);
+    hex_encode(mac, 32, hex);
+    memcpy(out + strlen(out) - 64, hex, 64);
+    *header("Authorization") = slice_str(out);
+}
+
+static void what_clients_do_differently_is_understood(void **state)
+{
+    static const struct {
+        const char *sent, *signed_as;
+        bool good;
+    } hosts[] = {
+        {"nas", "nas:80", true},       {"nas:80", "nas", true},     {"nas", "nas", true},
+        {"[::1]", "[::1]:80", true},   {"[::1]:80", "[::1]", true}, {"nas", "nas:443", false},
+        {"nas:8080", "nas", false},    {"nas", "nas:8080", false},  {"nas", "other:80", false},
+        {"nas:8080", "nas:80", false},
+    };
+    char out[400];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+        prepare(&GET_OBJECT);
+        *header("Host") = slice_str(hosts[i].sent);
+        sign("AKIAIOSFODNN7EXAMPLE", SIGV4_OTHER_HOST, hosts[i].signed_as, out);
+        assert_int_equal(check_at(MAY_24) == 0, hosts[i].good);
+    }
+    prepare(&GET_OBJECT);
+    *header("Range") = SLICE_LIT("bytes=0-9   \t x  y");
+    sign("AKIAIOSFODNN7EXAMPLE", SIGV4_RAW_SPACES, "", out);
+    assert_int_equal(check_at(MAY_24), 0);
+    sign("AKIAIOSFODNN7EXAMPLE", 0, "", out);
+    assert_int_equal(check_at(MAY_24), 0);
+    *header("Range") = SLICE_LIT("bytes=0-9 x y");
+    assert_int_equal(check_at(MAY_24), 0); /* they mean the same, signed one way or the other */
+    *header("Range") = SLICE_LIT("bytes=0-9x y");
+    assert_int_equal(check_at(MAY_24), ZERR_INVALID);
+}
+
+static void who_it_is_decides_what_they_may(void **state)
+{
+    char out[400];
+
+    (void)state;
+    prepare(&GET_OBJECT);
+    sign("READER", 0, "", out);
+    assert_int_equal(check_at(MAY_24), 0);
+    assert_true(who.read_only);
+    assert_true(s3_identity_may_use(&who, SLICE_LIT("any")));
+    sign("LIMITED", 0, "", out);
+    assert_int_equal(check_at(MAY_24), 0);
+    assert_true(who.read_only);
+    assert_true(s3_identity_may_use(&who, SLICE_LIT("one")));
+    assert_true(s3_identity_may_use(&who, SLICE_LIT("two")));
+    assert_false(s3_identity_may_use(&who, SLICE_LIT("three")));
+    assert_false(s3_identity_may_use(&who, SLICE_LIT("")));
+    assert_false(s3_identity_may_use(&who, SLICE_LIT("one,two")));
+    assert_false(s3_identity_may_use(&who, SLICE_LIT("on")));
+    sign("AKIAIOSFODNN7EXAMPLE", 0, "", out);
+    assert_int_equal(check_at(MAY_24), 0);
+    assert_false(who.read_only);
+    sign("0PN5J17HBGZHT7JJ3X82", 0, "", out); /* with somebody else's secret */
+    expect_out(S3_SIGNATURE_DOES_NOT_MATCH);
+}
+
+/* ---- the file ---- */
+
+static void lines_that_mean_nothing_else_are_refused(void **state)
+{
+    static const char *const bad[] = {
+        "",          "# nobody\n\n", "A\n",        "A:\n",         ":B\n",
+        "A:B:rw:\n", "A:B:ro:\n",    "A:B:\n",     "A:B:one:ro\n", "A:B:ro:one:two\n",
+        "A:B C\n",   "A\x01:B\n",    "A:B\nA:C\n",
+    };
+    struct s3_keys keys = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct zerr_info info = {0};
+        assert_int_equal(s3_keys_parse(slice_str(bad[i]), &keys, &info), ZERR_INVALID);
+        assert_true(strlen(info.text) > 0);
+    }
+    assert_null(keys.v);
+    assert_int_equal(s3_keys_parse(SLICE_LIT(" A:B/+= \r\n#x\nC:D:ro\nE:F:x,y"), &keys, NULL), 0);
+    assert_int_equal(keys.n, 3);
+    assert_true(slice_eq_str(s3_keys_find(&keys, SLICE_LIT("A"))->secret, "B/+="));
+    assert_true(s3_keys_find(&keys, SLICE_LIT("C"))->read_only);
+    assert_true(slice_eq_str(s3_keys_find(&keys, SLICE_LIT("E"))->buckets, "x,y"));
+    assert_null(s3_keys_find(&keys, SLICE_LIT("G")));
+    s3_keys_finish(&keys);
+}
+
+static void nobody_else_may_read_the_file(void **state)
+{
+    static const struct {
+        mode_t mode;
+        bool good;
+    } modes[] = {{0600, true},  {0400, true},  {0640, false}, {0604, false},
+                 {0620, false}, {0602, false}, {0610, false}, {0777, false}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        struct s3_keys keys = {0};
+        struct zerr_info info = {0};
+        int err;
+
+        assert_int_equal(chmod(path, modes[i].mode), 0);
+        err = s3_keys_load(path, &keys, &info);
+        assert_int_equal(err, modes[i].good ? 0 : ZERR_INVALID);
+        s3_keys_finish(&keys);
+    }
+    struct s3_keys keys = {0};
+    struct zerr_info info = {0};
+    assert_int_equal(s3_keys_load(dir, &keys, &info), ZERR_INVALID);
+    assert_int_equal(s3_keys_load("/nowhere/keys", &keys, &info), ZERR_NOT_FOUND);
+}
+
+static void a_change_of_the_file_counts_within_seconds(void **state)
+{
+    char out[400];
+    int i;
+
+    (void)state;
+    prepare(&GET_OBJECT);
+    sign("READER", 0, "", out);
+    assert_int_equal(check_at(MAY_24), 0);
+    write_file("AKIAIOSFODNN7EXAMPLE:" SECRET "\n");
+    for (i = 0; i < 100 && check_at(MAY_24) == 0; i++) {
+        (void)usleep(100000);
+    }
+    assert_int_equal(why.code, S3_INVALID_ACCESS_KEY_ID);
+    sign("AKIAIOSFODNN7EXAMPLE", 0, "", out);
+    assert_int_equal(check_at(MAY_24), 0);
+    write_file("this is no such file\n"); /* what was known stays */
+    (void)usleep(1200000);
+    assert_int_equal(check_at(MAY_24), 0);
+    write_file("READER:" SECRET "\n");
+    for (i = 0; i < 100 && check_at(MAY_24) == 0; i++) {
+        (void)usleep(100000);
+    }
+    assert_int_equal(why.code, S3_INVALID_ACCESS_KEY_ID);
+}
+
+#define A(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+static int clear(void **state)
+{
+    (void)state;
+    arena_finish(&arena);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        A(the_published_examples_are_let_in),
+        A(the_published_chunks_are_taken_and_no_others),
+        A(the_checksum_of_the_published_trailer_is_right),
+        A(one_changed_bit_anywhere_is_refused),
+        A(each_refusal_has_its_code),
+        A(nothing_may_be_missing_unsigned_or_there_twice),
+        A(clocks_may_be_a_quarter_of_an_hour_apart),
+        A(presigned_requests_hold_for_their_time),
+        A(presigned_requests_must_say_all),
+        A(version_2_does_not_go_with_chunks),
+        A(what_clients_do_differently_is_understood),
+        A(who_it_is_decides_what_they_may),
+        A(lines_that_mean_nothing_else_are_refused),
+        A(nobody_else_may_read_the_file),
+        A(a_change_of_the_file_counts_within_seconds),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, clear);
+}
