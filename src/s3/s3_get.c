@@ -84,7 +84,9 @@ static void add_attributes(struct s3_exchange *x, struct s3_reply *r)
     }
     for (size_t i = 0; i < meta.n; i++) {
         if (s3_is_meta_name(meta.v[i].name)) {
-            s3_reply_add_slice(r, meta.v[i].name, meta.v[i].value);
+            struct slice name = s3_lower_name(meta.v[i].name, x->req->arena);
+            r->failed |= name.ptr == NULL;
+            s3_reply_add_slice(r, name, meta.v[i].value);
         }
     }
 }

@@ -150,6 +150,16 @@ struct slice s3_canonical_name(struct slice name, struct arena *arena)
     return slice_of(out, name.len);
 }
 
+struct slice s3_lower_name(struct slice name, struct arena *arena)
+{
+    uint8_t *out = arena_alloc(arena, name.len + 1);
+
+    for (size_t i = 0; out != NULL && i < name.len; i++) {
+        out[i] = lower(name.ptr[i]);
+    }
+    return slice_of(out, out != NULL ? name.len : 0);
+}
+
 /* Appends ",value" to an attribute that is there already. */
 static int join_value(struct attr *a, struct slice value, struct arena *arena)
 {

@@ -53,6 +53,10 @@ bool s3_is_sys_name(struct slice name);
  * with a byte that no header name may have is left as it is. In the arena; ptr NULL: no memory. */
 struct slice s3_canonical_name(struct slice name, struct arena *);
 
+/* The name in lower case, as signatures have it, and as S3 sends metadata: some clients hand the name
+ * on as it comes. As above. */
+struct slice s3_lower_name(struct slice name, struct arena *);
+
 /* The next item of a comma-separated list, without white space around it; false at the end, which a
  * NULL pointer is, too. */
 bool s3_next_item(struct slice *rest, struct slice *ret);
