@@ -486,8 +486,9 @@ static int check_v4_query(struct check *c)
 static int finish_v2(struct check *c, const struct sigv2 *sig)
 {
     const struct s3_key *key = s3_keys_find(&c->auth->keys, sig->access);
-    struct slice string, payload;
+    struct slice string, payload, slashed;
     uint8_t expected[SHA1_BYTES];
+    bool good;
 
     if (key == NULL) {
         return refuse_access_key(c, sig->access);
@@ -497,11 +498,19 @@ static int finish_v2(struct check *c, const struct sigv2 *sig)
         return refuse(c, S3_FORBIDDEN,
                       "A body in chunks must be signed with AWS Signature Version 4.");
     }
-    if (sigv2_string_to_sign(c->req, sig, &c->query, &string) != 0 ||
+    if (sigv2_string_to_sign(c->req, sig, &c->query, false, &string) != 0 ||
         s3_hmac_sha1(key->secret, string, expected) != 0) {
         return no_memory(c);
     }
-    if (!s3_same_secret(expected, sig->signature, SHA1_BYTES)) {
+    good = s3_same_secret(expected, sig->signature, SHA1_BYTES);
+    if (!good && sigv2_may_slash(c->req)) {
+        if (sigv2_string_to_sign(c->req, sig, &c->query, true, &slashed) != 0 ||
+            s3_hmac_sha1(key->secret, slashed, expected) != 0) {
+            return no_memory(c);
+        }
+        good = s3_same_secret(expected, sig->signature, SHA1_BYTES);
+    }
+    if (!good) {
         return refuse_signature(c, sig->access, sig->signature_text, string, slice_of(NULL, 0));
     }
     *c->who = (struct s3_identity){

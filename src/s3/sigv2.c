@@ -129,19 +129,14 @@ static int collect_amz(const struct http_request *req, struct amz **ret, size_t 
     }
     for (size_t i = 0; i < req->n_headers; i++) {
         struct slice name = req->headers[i].name;
-        uint8_t *low;
         if (!s3_has_prefix_nocase(name, "x-amz-")) {
             continue;
         }
-        low = arena_alloc(req->arena, name.len);
-        if (low == NULL) {
+        name = s3_lower_name(name, req->arena);
+        if (name.ptr == NULL) {
             return ZERR_NOMEM;
         }
-        for (size_t k = 0; k < name.len; k++) {
-            uint8_t c = name.ptr[k];
-            low[k] = c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
-        }
-        v[n++] = (struct amz){slice_of(low, name.len), req->headers[i].value, i};
+        v[n++] = (struct amz){name, req->headers[i].value, i};
     }
     qsort(v, n, sizeof(*v), compare_amz);
     *ret = v;
@@ -174,11 +169,12 @@ static void add_amz_headers(struct buf *b, int *err, const struct http_request *
 }
 
 static void add_resource(struct buf *b, int *err, const struct http_request *req,
-                         const struct s3_query *q)
+                         const struct s3_query *q, bool slash)
 {
     bool first = true;
 
     add(b, err, s3_target_path(req->target));
+    add(b, err, slash ? SLICE_LIT("/") : SLICE_LIT(""));
     for (size_t i = 0; i < sizeof(SIGNED) / sizeof(SIGNED[0]); i++) {
         for (size_t k = 0; k < q->n; k++) {
             if (!slice_eq_str(q->v[k].name, SIGNED[i])) {
@@ -195,8 +191,15 @@ static void add_resource(struct buf *b, int *err, const struct http_request *req
     }
 }
 
+bool sigv2_may_slash(const struct http_request *req)
+{
+    struct slice path = s3_target_path(req->target);
+
+    return path.len > 1 && memchr(path.ptr + 1, '/', path.len - 1) == NULL;
+}
+
 int sigv2_string_to_sign(const struct http_request *req, const struct sigv2 *sig,
-                         const struct s3_query *q, struct slice *ret)
+                         const struct s3_query *q, bool slash, struct slice *ret)
 {
     static const char *const methods[] = {
         [HTTP_METHOD_GET] = "GET\n",       [HTTP_METHOD_HEAD] = "HEAD\n",
@@ -219,7 +222,7 @@ int sigv2_string_to_sign(const struct http_request *req, const struct sigv2 *sig
         add_line(&b, &err, req, "Date");
     }
     add_amz_headers(&b, &err, req);
-    add_resource(&b, &err, req, q);
+    add_resource(&b, &err, req, q, slash);
     if (err == 0) {
         text = arena_dup(req->arena, buf_slice(&b));
         err = text.ptr != NULL ? 0 : ZERR_NOMEM;

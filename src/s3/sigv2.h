@@ -24,7 +24,10 @@ const char *sigv2_parse_header(struct slice value, struct sigv2 *ret);
 /* From AWSAccessKeyId, Expires and Signature. */
 const char *sigv2_parse_query(const struct s3_query *, struct sigv2 *ret);
 
+/* slash: the path with a '/' behind it, as boto signs "/bucket" (which means "/bucket/"). */
 int sigv2_string_to_sign(const struct http_request *, const struct sigv2 *, const struct s3_query *,
-                         struct slice *ret) ZKV_MUST_CHECK;
+                         bool slash, struct slice *ret) ZKV_MUST_CHECK;
+/* A path that a client may sign with a '/' more: that of a bucket. */
+bool sigv2_may_slash(const struct http_request *);
 
 #endif
