@@ -120,7 +120,7 @@ class Torture:
         process = self.server.process
         clients = swarm.Swarm(address, self.history, swarm.MIXED, dice.choice((8, 8, 16, 32, 64)),
                               "%s.%d" % (self.seed, cycle))
-        last = dice.uniform(0.02, 0.18)
+        last = dice.uniform(0.02, 0.13)
         stops = dice.random() < 0.25
         grace = dice.uniform(0, 0.03) if stops else 0
 

@@ -19,7 +19,7 @@ short: some n of each, by dice; the seed is printed.
 strace counts calls by thread, so the server runs with one worker. Calls of SQLite are hit too."""
 import asyncio
 import collections
-import os
+import itertools
 import random
 import re
 import shutil
@@ -43,6 +43,7 @@ MISSES = 3  # so many n without a hit end a sweep
 
 # where: "serve", "start" or both; by how much a long run steps n.
 Fault = collections.namedtuple("Fault", "call what where step")
+Run = collections.namedtuple("Run", "fault where when sync")  # when: strace's; sync: the option
 KILL = "signal=KILL"
 FAULTS = [
     Fault("fdatasync", "error=EIO", ("serve", "start"), 1),
@@ -81,7 +82,7 @@ class Sweep:
         self.program, self.work, self.seed = program, Path(work), seed
         self.log, self.trace = self.work / "log", self.work / "trace"
         self.ends = collections.Counter()
-        self.n_acked = self.n_refused = self.n_failed = 0
+        self.n_runs = self.n_failed = self.n_acked = self.n_refused = 0
         self.crashed = self.work / "crashed"  # what a kill -9 left, for the runs at start
         self.crashed.mkdir()
         self.crashed_history = self.make_crashed()
@@ -104,19 +105,18 @@ class Sweep:
     def load(clients):
         asyncio.run(asyncio.wait_for(clients.run(), HANG_SECONDS))
 
-    def strace(self, fault, when):
-        return ["strace", "-f", "-q", "-o", self.trace, "-e", "trace=" + fault.call,
-                "-e", "inject=%s:%s:when=%s" % (fault.call, fault.what, when)]
-
-    def start(self, fault, when, where):
+    def start(self, run):
         """The server and strace's process; the server may have ended already."""
-        if where == "start":
-            server = kill9.Server(self.program, self.dir, self.log, OPTIONS, 1,
-                                  [*self.strace(fault, when), "-D"])
+        call = run.fault.call
+        strace = ["strace", "-f", "-q", "-o", self.trace, "-e", "trace=" + call,
+                  "-e", "inject=%s:%s:when=%s" % (call, run.fault.what, run.when)]
+        options = (*OPTIONS, "-sync", run.sync)
+        if run.where == "start":
+            server = kill9.Server(self.program, self.dir, self.log, options, 1, [*strace, "-D"])
             return server, None
-        server = kill9.Server(self.program, self.dir, self.log, OPTIONS, 1)
+        server = kill9.Server(self.program, self.dir, self.log, options, 1)
         server.wait()
-        tracer = subprocess.Popen([*self.strace(fault, when), "-p", str(server.process.pid)],
+        tracer = subprocess.Popen([*strace, "-p", str(server.process.pid)],
                                   stderr=subprocess.DEVNULL)
         status = Path("/proc/%d/status" % server.process.pid)
         while "TracerPid:\t0\n" in status.read_text():
@@ -140,13 +140,13 @@ class Sweep:
 
     # ---- a run ----
 
-    def run(self, fault, when, where):
+    def run(self, run):
         """True if a call was hit."""
         self.clients = None
         self.dir = self.work / "store"
         shutil.rmtree(self.dir, ignore_errors=True)
         history = h.History()
-        if where == "start":
+        if run.where == "start":
             shutil.copytree(self.crashed, self.dir)
             history.ops = {k: list(v) for k, v in self.crashed_history.ops.items()}
             history.values = dict(self.crashed_history.values)
@@ -154,9 +154,9 @@ class Sweep:
         else:
             self.dir.mkdir()
         self.trace.write_text("")
-        server, tracer = self.start(fault, when, where)
+        server, tracer = self.start(run)
         try:
-            self.use(server, history, "-".join((fault.call, fault.what, when, where)))
+            self.use(server, history, "-".join((run.fault.call, run.fault.what, *run[1:])))
             server.kill(signal.SIGINT)
             code = server.process.wait(HANG_SECONDS)
         finally:
@@ -165,10 +165,10 @@ class Sweep:
             if tracer is not None:
                 tracer.wait()
         hit = self.was_hit(server.process.pid) or code == -signal.SIGKILL
-        if code == 127 and where == "start":
-            self.ends["not even loaded"] += 1 # the dynamic linker's calls are hit, too
+        if code == 127 and run.where == "start":
+            self.ends["not even loaded"] += 1  # the dynamic linker's calls are hit, too
             return True
-        self.judge_end(fault, code, server.text(), hit)
+        self.judge_end(run.fault, code, server.text(), hit)
         if code == 1 and self.clients is not None:
             self.clients.forgive()
         self.look_again(history)
@@ -210,7 +210,7 @@ class Sweep:
             found = asyncio.run(swarm.survey(address, history, history.state))
             history.settle(found)
             server.stop()
-        except h.Wrong as failure:
+        except (h.Wrong, *swarm.GONE) as failure:
             raise h.Wrong("%s\n--- at the next start:\n%s" % (failure, server.text())) from None
         finally:
             server.kill()
@@ -223,47 +223,45 @@ class Sweep:
         if verify.returncode != 0:
             raise h.Wrong("zipkvverify: exit code %d\n%s" % (verify.returncode, verify.stdout))
 
-    def tell(self, fault, when, where, failure):
-        return "%s %s, when=%s, in %s, seed %s: %r\n%s\n--- the server:\n%s--- strace:\n%s" % (
-            fault.call, fault.what, when, where, self.seed, failure, failure, self.log.read_text(),
-            "".join(self.trace.read_text().splitlines(True)[-8:]))
+    def tell(self, run, failure):
+        return "%s %s, when=%s, in %s, -sync %s, seed %s: %r\n%s\n--- the server:\n%s--- strace:\n%s" % (
+            *run.fault[:2], run.when, run.where, run.sync, self.seed, failure, failure,
+            self.log.read_text(), "".join(self.trace.read_text().splitlines(True)[-8:]))
 
-    def try_one(self, fault, when, where):
+    def try_one(self, run):
+        self.n_runs += 1
         try:
-            return self.run(fault, when, where)
+            return self.run(run)
         except (h.Wrong, TimeoutError, subprocess.TimeoutExpired) as failure:
             self.n_failed += 1
-            print("FAILED: " + self.tell(fault, when, where, failure), flush=True)
+            print("FAILED: " + self.tell(run, failure), flush=True)
             return True
 
     # ---- all of them ----
 
+    def sweep(self, fault, where, suffix, sync):
+        n, misses = 1, 0
+        while misses < MISSES:
+            hit = self.try_one(Run(fault, where, "%d%s" % (n, suffix), sync))
+            misses = 0 if hit else misses + 1
+            n += fault.step
+        print("%-10s %-17s %-5s %-14s -sync %-5s n up to %d" % (
+            fault.call, fault.what, where, "from then on" if suffix else "once", sync, n), flush=True)
+
     def all(self):
-        runs = 0
         for fault in FAULTS:
-            for where in fault.where:
-                for suffix in suffixes(fault):
-                    n, misses = 1, 0
-                    while misses < MISSES:
-                        hit = self.try_one(fault, "%d%s" % (n, suffix), where)
-                        misses = 0 if hit else misses + 1
-                        n += fault.step
-                        runs += 1
-                    print("%-10s %-17s %-5s %-14s n up to %d" % (
-                        fault.call, fault.what, where, "from then on" if suffix else "once", n),
-                        flush=True)
-        return runs
+            for where, suffix in itertools.product(fault.where, suffixes(fault)):
+                for sync in ("ack", "block") if fault.step == 1 else ("ack",):
+                    self.sweep(fault, where, suffix, sync)
 
     def some(self):
         dice = random.Random(self.seed)
-        runs = 0
         for fault in FAULTS:
             for where in fault.where:
                 slow = fault.call in ("pwrite64", "pread64")  # the index is waited for: 10 s
                 suffix = dice.choice([""] if slow else suffixes(fault))
-                self.try_one(fault, "%d%s" % (dice.randrange(1, 8 * fault.step), suffix), where)
-                runs += 1
-        return runs
+                when = "%d%s" % (dice.randrange(1, 8 * fault.step), suffix)
+                self.try_one(Run(fault, where, when, dice.choice(("ack", "ack", "block"))))
 
 
 def main():
@@ -271,9 +269,12 @@ def main():
     seed = sys.argv[4] if len(sys.argv) > 4 else str(random.SystemRandom().randrange(1 << 32))
     print("seed %s" % seed, flush=True)
     sweep = Sweep(program, work, seed)
-    runs = sweep.all() if form == "long" else sweep.some()
+    if form == "long":
+        sweep.all()
+    else:
+        sweep.some()
     print("%d runs, %d failed: %d answers, %d refusals; the server ended: %s" % (
-        runs, sweep.n_failed, sweep.n_acked, sweep.n_refused,
+        sweep.n_runs, sweep.n_failed, sweep.n_acked, sweep.n_refused,
         ", ".join("%s %d" % end for end in sorted(sweep.ends.items()))))
     sys.exit(sweep.n_failed > 0)
 
