@@ -10,7 +10,8 @@ and it is killed, in one of four cases while it stops. Block sizes, -sync and th
 change from cycle to cycle, stores after STORE_CYCLES of them; each is then stopped in order, and
 zipkvverify and zipkvhistory must agree with LIST.
 
--sync block makes the same promise here: what the kernel was given survives the process.
+-sync block makes the same promise here: what the kernel was given survives the process. So this
+says nothing about syncs: the crash tests on a simulated disk do.
 
 The seed is printed; with it the server's options, the moments of the kills and the choices of every
 client are the same again. How far each client gets is up to the machine."""

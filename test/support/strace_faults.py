@@ -9,6 +9,8 @@ clients make some requests each (swarm.py); it is stopped, if it has not ended b
   - every answer was true: an order of the requests explains all of them (history.py), and what was
     answered with 5xx has not happened, neither while it went on serving nor after a new start;
     unless it ended with an error: then it may not have been able to make that sure
+  - a failed write or sync of a block or the history is in the log: answering as if it had worked
+    would not show otherwise, for the page cache has the bytes
   - it served on, or ended in order: with exit code 1 and an error in its log, never by a signal
     (but for the kills), and not with 0 if it said that something was not written
   - the next start, without faults, has everything acknowledged; zipkvverify finds nothing wrong
@@ -38,6 +40,7 @@ LOAD = swarm.MIXED._replace(
     actions={name: n for name, n in swarm.MIXED.actions.items() if name != "hang_up"})
 N_CLIENTS, N_REQUESTS = 4, 12
 OPTIONS = ("-bs", "200000")
+OUR_WRITE = r"(fdatasync|fsync|pwritev)\(\d+<[^>]*/(open|block|db)\d+>.*-1 E.*INJECTED"
 HANG_SECONDS = 60
 MISSES = 3  # so many n without a hit end a sweep
 
@@ -108,7 +111,7 @@ class Sweep:
     def start(self, run):
         """The server and strace's process; the server may have ended already."""
         call = run.fault.call
-        strace = ["strace", "-f", "-q", "-o", self.trace, "-e", "trace=" + call,
+        strace = ["strace", "-f", "-q", "-y", "-o", self.trace, "-e", "trace=" + call,
                   "-e", "inject=%s:%s:when=%s" % (call, run.fault.what, run.when)]
         options = (*OPTIONS, "-sync", run.sync)
         if run.where == "start":
@@ -132,8 +135,11 @@ class Sweep:
             return
         if code not in (0, 1) or (code == 0 and "not everything could be written" in text):
             raise h.Wrong("ended with %d" % code)
-        if code == 1 and "error: " not in text:
+        told = "error: " in text or "warn: " in text
+        if code == 1 and not told:
             raise h.Wrong("ended with 1 and without a word")
+        if re.search(OUR_WRITE, self.trace.read_text(), re.M) and not told:
+            raise h.Wrong("a call failed and nobody was told")
         if code == 1 and not hit:
             raise h.Wrong("ended with 1 and no fault was made")
         self.ends["in order" if code == 0 else "with an error"] += 1
@@ -260,7 +266,7 @@ class Sweep:
             for where in fault.where:
                 slow = fault.call in ("pwrite64", "pread64")  # the index is waited for: 10 s
                 suffix = dice.choice([""] if slow else suffixes(fault))
-                when = "%d%s" % (dice.randrange(1, 8 * fault.step), suffix)
+                when = "%d%s" % (2 ** dice.uniform(0, 6) * fault.step, suffix)  # small ones most
                 self.try_one(Run(fault, where, when, dice.choice(("ack", "ack", "block"))))
 
 
