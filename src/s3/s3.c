@@ -336,9 +336,20 @@ static const struct s3_op *choose_op(const struct s3_exchange *x)
     case S3_OP_HEAD_OBJECT:
         return &S3_GET;
     case S3_OP_PUT_OBJECT:
+    case S3_OP_UPLOAD_PART:
         return x->head.copy_source.ptr != NULL ? &S3_COPY : &S3_PUT;
     case S3_OP_DELETE_OBJECT:
         return &S3_DELETE;
+    case S3_OP_BEGIN_UPLOAD:
+        return &S3_BEGIN_UPLOAD;
+    case S3_OP_COMPLETE_UPLOAD:
+        return &S3_COMPLETE_UPLOAD;
+    case S3_OP_ABORT_UPLOAD:
+        return &S3_ABORT_UPLOAD;
+    case S3_OP_LIST_PARTS:
+        return &S3_LIST_PARTS;
+    case S3_OP_LIST_UPLOADS:
+        return &S3_LIST_UPLOADS;
     case S3_OP_ERROR:
         break;
     }

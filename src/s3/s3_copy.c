@@ -1,4 +1,5 @@
-/* CopyObject: another name for a body, or other metadata for the same name. No data is moved.
+/* CopyObject: another name for a body, or other metadata for the same name; and UploadPartCopy, a part
+ * of the source's bytes. No data is moved.
  *
  *   start -> reader_open(source) -> (opened) -> conditions, attributes
  *         -> store_copy -> (done) -> answer
@@ -12,7 +13,8 @@
 static void copy_done(void *user, int status, const struct object *obj)
 {
     struct s3_exchange *x = s3_call_end(user);
-    char time[TIME_ISO_LEN + 1], etag[S3_ETAG_LEN];
+    char time[TIME_ISO_LEN + 1], etag[S3_ETAG_MAX];
+    const char *root;
     struct s3_xml w;
 
     if (x == NULL) {
@@ -23,13 +25,13 @@ static void copy_done(void *user, int status, const struct object *obj)
         return;
     }
     time_iso(obj->mtime_ms, time);
-    s3_xml_begin(&w, &x->xml, "CopyObjectResult", S3_XMLNS);
+    root = x->u.copy.upload != 0 ? "CopyPartResult" : "CopyObjectResult";
+    s3_xml_begin(&w, &x->xml, root, S3_XMLNS);
     s3_xml_text(&w, "LastModified", slice_of(time, TIME_ISO_LEN));
     if (obj->has_md5) {
-        s3_etag(obj->md5, etag);
-        s3_xml_text(&w, "ETag", slice_of(etag, S3_ETAG_LEN));
+        s3_xml_text(&w, "ETag", s3_etag(obj->md5, obj->parts, etag));
     }
-    s3_respond_xml(x, s3_xml_finish(&w, "CopyObjectResult"));
+    s3_respond_xml(x, s3_xml_finish(&w, root));
 }
 
 /* The body stays what it is, and so does its checksum. */
@@ -73,6 +75,27 @@ static int copy_attributes(struct s3_exchange *x)
     return err == 0 ? keep_checksum(x) : err;
 }
 
+/* x-amz-copy-source-range: "bytes=first-last", both there and inside the source, or nothing. */
+static int begin_part_copy(struct s3_exchange *x, struct s3_call *call)
+{
+    struct s3_copy_state *s = &x->u.copy;
+    struct part_copy_spec spec = {.key = x->route.key,
+                                  .upload = s->upload,
+                                  .part = s->part,
+                                  .src = s->reader,
+                                  .len = s->spec.src.size};
+
+    if (x->head.copy_source_range.ptr != NULL) {
+        struct s3_range range = s3_range_parse(x->head.copy_source_range);
+        if (range.kind != S3_RANGE_FROM_TO || range.last >= s->spec.src.size) {
+            return ZERR_INVALID;
+        }
+        spec.from = range.first;
+        spec.len = range.last - range.first + 1;
+    }
+    return store_copy_part(x->s3->store, &spec, copy_done, call);
+}
+
 static void handle_opened(void *user, int status)
 {
     struct s3_exchange *x = user;
@@ -92,14 +115,15 @@ static void handle_opened(void *user, int status)
         s3_refuse(x, S3_PRECONDITION_FAILED, NULL);
         return;
     }
-    status = copy_attributes(x);
+    status = s->upload != 0 ? 0 : copy_attributes(x);
     if (status == ZERR_TOO_LARGE) {
         s3_refuse(x, S3_METADATA_TOO_LARGE, NULL);
         return;
     }
     call = status == 0 ? s3_call_begin(x) : NULL;
     if (call != NULL) {
-        status = store_copy(x->s3->store, &s->spec, copy_done, call);
+        status = s->upload != 0 ? begin_part_copy(x, call)
+                                : store_copy(x->s3->store, &s->spec, copy_done, call);
     } else if (status == 0) {
         status = ZERR_NOMEM;
     }
@@ -107,7 +131,13 @@ static void handle_opened(void *user, int status)
         if (call != NULL) {
             (void)s3_call_end(call);
         }
-        s3_fail(x, status);
+        if (status == ZERR_INVALID && s->upload != 0) {
+            s3_refuse(x, S3_INVALID_ARGUMENT,
+                      "The x-amz-copy-source-range value must be of the form bytes=first-last, "
+                      "within the source.");
+        } else {
+            s3_fail(x, status);
+        }
     }
 }
 
@@ -181,7 +211,13 @@ static void copy_start(struct s3_exchange *x)
         s3_refuse(x, code, NULL);
         return;
     }
-    s->replace = slice_eq_str(directive, "REPLACE");
+    if (x->route.op == S3_OP_UPLOAD_PART) {
+        if (s3_part_of_upload(x, &s->upload, &s->part) != 0) {
+            return;
+        }
+        s->replace = true; /* the source's attributes do not matter */
+    }
+    s->replace = s->replace || slice_eq_str(directive, "REPLACE");
     if (!s->replace && directive.len > 0 && !slice_eq_str(directive, "COPY")) {
         s3_refuse(x, S3_INVALID_ARGUMENT, "x-amz-metadata-directive is neither COPY nor REPLACE.");
         return;

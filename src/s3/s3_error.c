@@ -26,6 +26,8 @@ static const struct s3_error TABLE[S3_N_CODES] = {
                     "zipkvverify tells more."},
     [S3_ENTITY_TOO_LARGE] = {400, "EntityTooLarge",
                              "Your proposed upload exceeds the maximum allowed size."},
+    [S3_ENTITY_TOO_SMALL] = {400, "EntityTooSmall",
+                             "Your proposed upload is smaller than the minimum allowed size."},
     [S3_FORBIDDEN] = {403, "AccessDenied", "Access Denied"},
     [S3_INCOMPLETE_BODY] = {400, "IncompleteBody",
                             "The body does not have the length that was announced."},
@@ -36,6 +38,13 @@ static const struct s3_error TABLE[S3_N_CODES] = {
                                   "this server."},
     [S3_INVALID_ARGUMENT] = {400, "InvalidArgument", "A parameter or header has an invalid value."},
     [S3_INVALID_DIGEST] = {400, "InvalidDigest", "The Content-MD5 you specified is not valid."},
+    [S3_INVALID_PART] = {400, "InvalidPart",
+                         "One or more of the specified parts could not be found. The part may not "
+                         "have been uploaded, or its entity tag is another one."},
+    [S3_INVALID_PART_NUMBER] = {416, "InvalidPartNumber",
+                                "The requested partnumber is not satisfiable."},
+    [S3_INVALID_PART_ORDER] = {400, "InvalidPartOrder",
+                               "The list of parts was not in ascending order."},
     [S3_INVALID_RANGE] = {416, "InvalidRange", "The requested range is not satisfiable."},
     [S3_INVALID_REQUEST] = {400, "InvalidRequest", "The request is not valid."},
     [S3_INVALID_URI] = {400, "InvalidURI", "The URI could not be parsed."},
@@ -69,6 +78,9 @@ static const struct s3_error TABLE[S3_N_CODES] = {
     [S3_NO_SUCH_REPLICATION] = {404, "ReplicationConfigurationNotFoundError",
                                 "The replication configuration was not found."},
     [S3_NO_SUCH_TAG_SET] = {404, "NoSuchTagSet", "The TagSet does not exist."},
+    [S3_NO_SUCH_UPLOAD] = {404, "NoSuchUpload",
+                           "The specified multipart upload does not exist. It may have been "
+                           "aborted or completed."},
     [S3_NO_SUCH_VERSION] = {404, "NoSuchVersion", "The specified version does not exist."},
     [S3_NO_SUCH_WEBSITE] = {404, "NoSuchWebsiteConfiguration",
                             "The specified bucket does not have a website configuration."},
@@ -103,6 +115,12 @@ enum s3_code s3_code_of_zerr(int zerr)
         return S3_DAMAGED;
     case ZERR_TOO_LARGE:
         return S3_ENTITY_TOO_LARGE;
+    case ZERR_NO_UPLOAD:
+        return S3_NO_SUCH_UPLOAD;
+    case ZERR_BAD_PART:
+        return S3_INVALID_PART;
+    case ZERR_SMALL_PART:
+        return S3_ENTITY_TOO_SMALL;
     case ZERR_BAD_DIGEST:
         return S3_BAD_DIGEST;
     case ZERR_PRECONDITION:

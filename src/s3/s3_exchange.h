@@ -50,7 +50,7 @@ struct s3_op {
 };
 
 extern const struct s3_op S3_SERVICE, S3_BUCKET, S3_LIST, S3_DELETE, S3_DELETE_MANY, S3_GET, S3_PUT,
-    S3_COPY;
+    S3_COPY, S3_BEGIN_UPLOAD, S3_COMPLETE_UPLOAD, S3_ABORT_UPLOAD, S3_LIST_PARTS, S3_LIST_UPLOADS;
 
 /* A store call under way. x is NULL once the exchange has ended. */
 struct s3_call {
@@ -97,6 +97,8 @@ struct s3_copy_state {
     struct slice source_key;
     bool replace;
     struct copy_spec spec;
+    uint64_t upload; /* UploadPartCopy: not 0 */
+    uint32_t part;
 };
 
 struct s3_delete_state {
@@ -109,6 +111,14 @@ struct s3_delete_state {
 struct s3_list_state {
     bool v2, url, fetch_owner;
     struct list_query query;
+};
+
+struct s3_upload_state {
+    uint64_t id, after, max; /* of the lists */
+    bool url;
+    struct buf body;         /* CompleteMultipartUpload's */
+    struct part_name *parts; /* that it names; in the arena */
+    size_t n_parts;
 };
 
 struct s3_exchange {
@@ -138,6 +148,7 @@ struct s3_exchange {
         struct s3_copy_state copy;
         struct s3_delete_state del;
         struct s3_list_state list;
+        struct s3_upload_state upload;
     } u;
 };
 
@@ -215,6 +226,13 @@ struct s3_exchange *s3_call_end(struct s3_call *);
 
 /* Takes hold of the transport's buffer around `data` (inside body() only). NULL: no memory. */
 struct s3_chunk *s3_chunk_take(struct s3_exchange *, struct slice data);
+
+/* What an UploadId names. ZERR_NO_UPLOAD: nothing. */
+int s3_upload_id(struct slice text, uint64_t *ret) ZKV_MUST_CHECK;
+/* The upload and part that the query names, which must be under way. Or it has been refused:
+ * ZERR_INVALID. */
+int s3_part_of_upload(struct s3_exchange *, uint64_t *ret_upload,
+                      uint32_t *ret_part) ZKV_MUST_CHECK;
 
 /* True if the bucket is the one that is served. */
 bool s3_is_own_bucket(const struct s3 *, struct slice bucket);

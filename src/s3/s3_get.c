@@ -13,6 +13,7 @@
 
 #include "s3/s3_exchange.h"
 
+#include "base/num.h"
 #include "base/timefmt.h"
 
 static void read_on(struct s3_exchange *x);
@@ -43,21 +44,28 @@ static struct slice content_range(struct s3_exchange *x, uint64_t off, uint64_t 
     return arena_dup(x->req->arena, slice_of(text, (size_t)n));
 }
 
+static struct slice parts_count(struct s3_exchange *x)
+{
+    char text[16];
+    int n = snprintf(text, sizeof(text), "%u", reader_object(x->u.get.reader)->parts);
+
+    return arena_dup(x->req->arena, slice_of(text, (size_t)n));
+}
+
 static void add_validators(struct s3_exchange *x, struct s3_reply *r)
 {
     const struct object *obj = reader_object(x->u.get.reader);
-    char *text = arena_alloc(x->req->arena, S3_ETAG_LEN + TIME_HTTP_LEN + 1);
+    char *text = arena_alloc(x->req->arena, S3_ETAG_MAX + TIME_HTTP_LEN + 1);
 
     if (text == NULL) {
         r->failed = true;
         return;
     }
     if (obj->has_md5) {
-        s3_etag(obj->md5, text);
-        s3_reply_add(r, "ETag", slice_of(text, S3_ETAG_LEN));
+        s3_reply_add(r, "ETag", s3_etag(obj->md5, obj->parts, text));
     }
-    time_http(obj->mtime_ms, text + S3_ETAG_LEN);
-    s3_reply_add(r, "Last-Modified", slice_of(text + S3_ETAG_LEN, TIME_HTTP_LEN));
+    time_http(obj->mtime_ms, text + S3_ETAG_MAX);
+    s3_reply_add(r, "Last-Modified", slice_of(text + S3_ETAG_MAX, TIME_HTTP_LEN));
 }
 
 /* The object's own headers. */
@@ -102,6 +110,11 @@ static void respond_object(struct s3_exchange *x, uint64_t off, struct slice fir
     add_validators(x, &r);
     s3_reply_add(&r, "Accept-Ranges", SLICE_LIT("bytes"));
     add_attributes(x, &r);
+    if (x->route.part_number.set && reader_object(s->reader)->parts > 0) {
+        struct slice value = parts_count(x);
+        s3_reply_add(&r, "x-amz-mp-parts-count", value);
+        r.failed |= value.ptr == NULL;
+    }
     if (partial) {
         struct slice value = content_range(x, off, s->end - off, reader_object(s->reader)->size);
         s3_reply_add(&r, "Content-Range", value);
@@ -197,6 +210,31 @@ static void respond_not_modified(struct s3_exchange *x)
     s3_respond(x, &r, 304, 0, slice_of(NULL, 0));
 }
 
+/* ?partNumber=N: its range. ZERR_INVALID: refused. */
+static int choose_part(struct s3_exchange *x)
+{
+    struct s3_get_state *s = &x->u.get;
+    uint64_t number, off, len;
+
+    if (x->head.range.ptr != NULL) {
+        s3_refuse(x, S3_INVALID_REQUEST,
+                  "Cannot specify both Range header and partNumber query parameter.");
+        return ZERR_INVALID;
+    }
+    if (num_parse_u64(x->route.part_number.value, PART_MAX, &number) != 0 || number == 0) {
+        s3_refuse(x, S3_INVALID_ARGUMENT, "Part number must be an integer between 1 and 10000.");
+        return ZERR_INVALID;
+    }
+    if (reader_part(s->reader, (uint32_t)number, &off, &len) != 0) {
+        s3_refuse(x, S3_INVALID_PART_NUMBER, NULL);
+        return ZERR_INVALID;
+    }
+    if (len > 0) {
+        s->range = (struct s3_range){.kind = S3_RANGE_FROM_TO, .first = off, .last = off + len - 1};
+    }
+    return 0;
+}
+
 static void handle_opened(void *user, int status)
 {
     struct s3_exchange *x = user;
@@ -224,6 +262,9 @@ static void handle_opened(void *user, int status)
     }
     if (h->if_range.ptr != NULL && !s3_etag_listed(h->if_range, obj)) {
         s->range.kind = S3_RANGE_NONE;
+    }
+    if (x->route.part_number.set && choose_part(x) != 0) {
+        return;
     }
     if (s3_range_resolve(s->range, obj->size, &s->off, &len) != 0) {
         x->content_range = content_range(x, 0, 0, obj->size);

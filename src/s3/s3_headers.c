@@ -2,6 +2,7 @@
 #include "s3/s3_headers.h"
 
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/num.h"
 #include "base/timefmt.h"
@@ -43,6 +44,7 @@ static const struct known KNOWN_HEADERS[] = {
     KNOWN("x-amz-server-side-encryption-customer-algorithm", sse_customer),
     KNOWN("x-amz-write-offset-bytes", write_offset),
     KNOWN("x-amz-copy-source", copy_source),
+    KNOWN("x-amz-copy-source-range", copy_source_range),
     KNOWN("x-amz-metadata-directive", metadata_directive),
     KNOWN("x-amz-copy-source-if-match", copy_if_match),
     KNOWN("x-amz-copy-source-if-none-match", copy_if_none_match),
@@ -314,22 +316,38 @@ int s3_sys_from_headers(const struct http_request *req, const struct s3_head *he
     return 0;
 }
 
-void s3_etag(const uint8_t md5[16], char out[S3_ETAG_LEN])
+struct slice s3_etag(const uint8_t md5[16], uint32_t parts, char out[S3_ETAG_MAX])
 {
+    size_t n = 33;
+
     out[0] = '"';
     hex_encode(md5, 16, out + 1);
-    out[S3_ETAG_LEN - 1] = '"';
+    if (parts > 0) {
+        n += (size_t)snprintf(out + n, S3_ETAG_MAX - n, "-%u", parts % (PART_MAX + 1));
+    }
+    out[n++] = '"';
+    return slice_of(out, n);
 }
 
-/* An entity tag of a request as an MD5: quoted or not, either case. */
-static int parse_etag(struct slice tag, uint8_t ret[16])
+/* An entity tag of a request: quoted or not, either case. */
+static int parse_etag(struct slice tag, uint8_t ret[16], uint32_t *ret_parts)
 {
+    uint64_t parts = 0;
+
     if (tag.len >= 2 && tag.ptr[0] == 'W' && tag.ptr[1] == '/') {
         tag = slice_of(tag.ptr + 2, tag.len - 2);
     }
     if (tag.len >= 2 && tag.ptr[0] == '"' && tag.ptr[tag.len - 1] == '"') {
         tag = slice_of(tag.ptr + 1, tag.len - 2);
     }
+    if (tag.len > 33 && tag.ptr[32] == '-') {
+        if (num_parse_u64(slice_of(tag.ptr + 33, tag.len - 33), PART_MAX, &parts) != 0 ||
+            parts == 0) {
+            return ZERR_INVALID;
+        }
+        tag.len = 32;
+    }
+    *ret_parts = (uint32_t)parts;
     return hex_decode(tag, ret, 16);
 }
 
@@ -339,10 +357,12 @@ bool s3_etag_listed(struct slice list, const struct object *obj)
 
     while (s3_next_item(&list, &item)) {
         uint8_t md5[16];
+        uint32_t parts;
         if (slice_eq_str(item, "*")) {
             return true;
         }
-        if (obj->has_md5 && parse_etag(item, md5) == 0 && memcmp(md5, obj->md5, 16) == 0) {
+        if (obj->has_md5 && parse_etag(item, md5, &parts) == 0 && parts == obj->parts &&
+            memcmp(md5, obj->md5, 16) == 0) {
             return true;
         }
     }
@@ -385,7 +405,7 @@ int s3_change_condition(const struct s3_head *head, struct condition *ret)
     if (head->if_match.ptr != NULL) {
         if (slice_eq_str(head->if_match, "*")) {
             c.if_match_any = true;
-        } else if (parse_etag(head->if_match, c.md5) == 0) {
+        } else if (parse_etag(head->if_match, c.md5, &c.parts) == 0) {
             c.if_match = true;
         } else {
             return ZERR_PRECONDITION;

@@ -28,8 +28,8 @@ struct s3_head {
     struct slice content_md5, content_sha256, decoded_length, trailer, checksum_mode;
     struct slice sse, sse_customer, write_offset; /* refused: must not be ignored */
 
-    struct slice copy_source, metadata_directive, copy_if_match, copy_if_none_match,
-        copy_if_modified_since, copy_if_unmodified_since;
+    struct slice copy_source, copy_source_range, metadata_directive, copy_if_match,
+        copy_if_none_match, copy_if_modified_since, copy_if_unmodified_since;
 
     size_t n_meta; /* headers that begin with x-amz-meta- */
 };
@@ -67,10 +67,10 @@ bool s3_has_prefix_nocase(struct slice s, const char *prefix);
 
 /* ---- entity tags and conditions ---- */
 
-#define S3_ETAG_LEN 34 /* quoted MD5 */
+#define S3_ETAG_MAX 40 /* quoted MD5, '-' and the number of parts */
 
-/* "md5" in lower case, quoted. */
-void s3_etag(const uint8_t md5[16], char out[S3_ETAG_LEN]);
+/* MD5 in lower case, quoted; of a multipart object (parts not 0) with "-parts" behind it. In out. */
+struct slice s3_etag(const uint8_t md5[16], uint32_t parts, char out[S3_ETAG_MAX]);
 
 /* What the four If-* headers of a GET, or of a copy's source, say of an object. */
 enum s3_verdict { S3_GO_ON, S3_FAILS /* 412 */, S3_UNCHANGED /* 304 */ };

@@ -76,15 +76,14 @@ static void write_frame(struct s3_exchange *x, struct s3_xml *w, const struct li
 static void write_object(const struct s3_list_state *s, struct s3_xml *w,
                          const struct list_entry *e)
 {
-    char time[TIME_ISO_LEN + 1], etag[S3_ETAG_LEN];
+    char time[TIME_ISO_LEN + 1], etag[S3_ETAG_MAX];
 
     time_iso(e->mtime_ms, time);
     s3_xml_open(w, "Contents");
     s3_xml_key(w, "Key", e->key, s->url);
     s3_xml_text(w, "LastModified", slice_of(time, TIME_ISO_LEN));
     if (e->has_md5) {
-        s3_etag(e->md5, etag);
-        s3_xml_text(w, "ETag", slice_of(etag, S3_ETAG_LEN));
+        s3_xml_text(w, "ETag", s3_etag(e->md5, e->parts, etag));
     }
     s3_xml_u64(w, "Size", e->size);
     if (s->fetch_owner) {

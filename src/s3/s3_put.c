@@ -1,4 +1,4 @@
-/* PutObject.
+/* PutObject, and UploadPart, which is the same with a part for an object.
  *
  *   start -> put_begin -> (ready) -> proceed -> body* -> end -> put_commit -> (done) -> answer
  *
@@ -51,13 +51,12 @@ static void put_done(void *user, int status, const struct object *obj)
         s3_fail(x, status);
         return;
     }
-    etag = arena_alloc(x->req->arena, S3_ETAG_LEN);
+    etag = arena_alloc(x->req->arena, S3_ETAG_MAX);
     s3_reply_init(&r, x, 3);
     if (etag == NULL) {
         r.failed = true;
     } else {
-        s3_etag(obj->md5, etag);
-        s3_reply_add(&r, "ETag", slice_of(etag, S3_ETAG_LEN));
+        s3_reply_add(&r, "ETag", s3_etag(obj->md5, obj->parts, etag));
     }
     if (s3_payload_checksum(x) != S3_CHECKSUMS) {
         s3_reply_add_checksum(&r, s3_checksum_header(s3_payload_checksum(x)),
@@ -90,11 +89,10 @@ static int add_checksum(struct s3_exchange *x, enum s3_checksum kind, struct att
     return 0;
 }
 
-/* What is kept with the object, or a refusal (ZERR_INVALID: answered). */
-static int read_headers(struct s3_exchange *x, struct put_spec *spec)
+/* What describes the object. ZERR_INVALID: answered. */
+static int read_object_headers(struct s3_exchange *x, struct put_spec *spec)
 {
     const struct s3_head *h = &x->head;
-    enum s3_checksum kind = s3_payload_checksum(x);
     int err = s3_change_condition(h, &spec->cond);
 
     if (err == ZERR_UNSUPPORTED) {
@@ -108,17 +106,24 @@ static int read_headers(struct s3_exchange *x, struct put_spec *spec)
             return ZERR_INVALID;
         }
     }
-    if (err == 0) {
-        err = s3_sys_from_headers(x->req, h, &spec->sys);
-    }
+    return err != 0 ? err : s3_sys_from_headers(x->req, h, &spec->sys);
+}
+
+/* What is kept with the object or the part, or a refusal (ZERR_INVALID: answered). */
+static int read_headers(struct s3_exchange *x, struct put_spec *spec)
+{
+    enum s3_checksum kind = s3_payload_checksum(x);
+    int err = x->route.op == S3_OP_UPLOAD_PART ? s3_part_of_upload(x, &spec->upload, &spec->part)
+                                               : read_object_headers(x, spec);
+
     if (err == 0 && kind != S3_CHECKSUMS) {
         err = add_checksum(x, kind, &spec->sys);
     }
-    if (err != 0) {
+    if (err != 0 && err != ZERR_INVALID) {
         s3_fail(x, err);
-        return ZERR_INVALID;
+        err = ZERR_INVALID;
     }
-    return 0;
+    return err;
 }
 
 static void put_start(struct s3_exchange *x)

@@ -37,7 +37,6 @@ static const struct sub_resource SUB_RESOURCES[] = {
     {"notification", S3_NOT_IMPLEMENTED},
     {"object-lock", S3_NO_SUCH_OBJECT_LOCK},
     {"ownershipControls", S3_NO_SUCH_OWNERSHIP},
-    {"partNumber", S3_NOT_IMPLEMENTED},
     {"policy", S3_NO_SUCH_BUCKET_POLICY},
     {"policyStatus", S3_NO_SUCH_BUCKET_POLICY},
     {"publicAccessBlock", S3_NO_SUCH_PUBLIC_ACCESS_BLOCK},
@@ -51,8 +50,6 @@ static const struct sub_resource SUB_RESOURCES[] = {
     {"session", S3_NOT_IMPLEMENTED},
     {"tagging", S3_NO_SUCH_TAG_SET},
     {"torrent", S3_NOT_IMPLEMENTED},
-    {"uploadId", S3_NOT_IMPLEMENTED},
-    {"uploads", S3_NOT_IMPLEMENTED},
     {"versions", S3_NOT_IMPLEMENTED},
     {"website", S3_NO_SUCH_WEBSITE},
 };
@@ -60,7 +57,7 @@ static const struct sub_resource SUB_RESOURCES[] = {
 /* What the query says beside the values of a listing. */
 struct query {
     const struct sub_resource *sub; /* the first one named */
-    bool delete_objects, location, versioning;
+    bool delete_objects, location, versioning, uploads;
     struct s3_param version_id;
 };
 
@@ -112,11 +109,22 @@ static struct s3_param *list_param(struct s3_route *r, struct slice name)
         const char *name;
         struct s3_param *param;
     } params[] = {
-        {"list-type", &r->list_type},     {"prefix", &r->prefix},
-        {"delimiter", &r->delimiter},     {"marker", &r->marker},
-        {"max-keys", &r->max_keys},       {"encoding-type", &r->encoding_type},
-        {"start-after", &r->start_after}, {"continuation-token", &r->continuation_token},
+        {"list-type", &r->list_type},
+        {"prefix", &r->prefix},
+        {"delimiter", &r->delimiter},
+        {"marker", &r->marker},
+        {"max-keys", &r->max_keys},
+        {"encoding-type", &r->encoding_type},
+        {"start-after", &r->start_after},
+        {"continuation-token", &r->continuation_token},
         {"fetch-owner", &r->fetch_owner},
+        {"uploadId", &r->upload_id},
+        {"partNumber", &r->part_number},
+        {"key-marker", &r->key_marker},
+        {"upload-id-marker", &r->upload_id_marker},
+        {"max-uploads", &r->max_uploads},
+        {"max-parts", &r->max_parts},
+        {"part-number-marker", &r->part_number_marker},
     };
 
     for (size_t i = 0; i < sizeof(params) / sizeof(params[0]); i++) {
@@ -161,6 +169,8 @@ static int parse_query(struct slice rest, struct arena *arena, struct s3_route *
             q->location = true;
         } else if (slice_eq_str(name, "versioning")) {
             q->versioning = true;
+        } else if (slice_eq_str(name, "uploads")) {
+            q->uploads = true;
         } else if (q->sub == NULL) {
             q->sub = find_sub_resource(name);
         }
@@ -178,13 +188,16 @@ static void choose_bucket_op(enum http_method method, const struct query *q, str
 {
     if (q->sub != NULL) {
         refuse(r, method == HTTP_METHOD_GET ? q->sub->absent : S3_NOT_IMPLEMENTED);
+    } else if (q->uploads && method == HTTP_METHOD_GET) {
+        r->op = S3_OP_LIST_UPLOADS;
     } else if (q->delete_objects && method == HTTP_METHOD_POST) {
         r->op = S3_OP_DELETE_OBJECTS;
     } else if (q->location && method == HTTP_METHOD_GET) {
         r->op = S3_OP_GET_LOCATION;
     } else if (q->versioning && method == HTTP_METHOD_GET) {
         r->op = S3_OP_GET_VERSIONING;
-    } else if (q->delete_objects || q->location || q->versioning) {
+    } else if (q->delete_objects || q->location || q->versioning || q->uploads ||
+               r->upload_id.set) {
         refuse(r, S3_NOT_IMPLEMENTED);
     } else if (method == HTTP_METHOD_GET) {
         r->op = S3_OP_LIST_OBJECTS;
@@ -197,6 +210,32 @@ static void choose_bucket_op(enum http_method method, const struct query *q, str
     }
 }
 
+/* What a query with uploads, uploadId or partNumber asks for; what is no such request must not be
+ * taken for one of the object. */
+static void choose_upload_op(enum http_method method, const struct query *q, struct s3_route *r)
+{
+    if (q->uploads) {
+        r->op = S3_OP_BEGIN_UPLOAD;
+        if (method != HTTP_METHOD_POST || r->upload_id.set || r->part_number.set) {
+            refuse(r, S3_NOT_IMPLEMENTED);
+        }
+    } else if (method == HTTP_METHOD_PUT && r->upload_id.set && r->part_number.set) {
+        r->op = S3_OP_UPLOAD_PART;
+    } else if (!r->upload_id.set && (method == HTTP_METHOD_GET || method == HTTP_METHOD_HEAD)) {
+        r->op = method == HTTP_METHOD_GET ? S3_OP_GET_OBJECT : S3_OP_HEAD_OBJECT;
+    } else if (r->part_number.set) {
+        refuse(r, S3_NOT_IMPLEMENTED);
+    } else if (method == HTTP_METHOD_POST) {
+        r->op = S3_OP_COMPLETE_UPLOAD;
+    } else if (method == HTTP_METHOD_DELETE) {
+        r->op = S3_OP_ABORT_UPLOAD;
+    } else if (method == HTTP_METHOD_GET) {
+        r->op = S3_OP_LIST_PARTS;
+    } else {
+        refuse(r, S3_NOT_IMPLEMENTED);
+    }
+}
+
 static void choose_object_op(enum http_method method, const struct query *q, struct s3_route *r)
 {
     if (q->sub != NULL || q->delete_objects || q->location || q->versioning) {
@@ -205,6 +244,8 @@ static void choose_object_op(enum http_method method, const struct query *q, str
         refuse(r, S3_NO_SUCH_VERSION);
     } else if (r->key.len > KEY_MAX_BYTES) {
         refuse(r, S3_KEY_TOO_LONG);
+    } else if (q->uploads || r->upload_id.set || r->part_number.set) {
+        choose_upload_op(method, q, r);
     } else if (method == HTTP_METHOD_GET) {
         r->op = S3_OP_GET_OBJECT;
     } else if (method == HTTP_METHOD_HEAD) {

@@ -25,6 +25,12 @@ enum s3_op_kind {
     S3_OP_HEAD_OBJECT,
     S3_OP_PUT_OBJECT, /* or a copy: the headers tell */
     S3_OP_DELETE_OBJECT,
+    S3_OP_BEGIN_UPLOAD,
+    S3_OP_UPLOAD_PART, /* or a copy, as above */
+    S3_OP_COMPLETE_UPLOAD,
+    S3_OP_ABORT_UPLOAD,
+    S3_OP_LIST_PARTS,
+    S3_OP_LIST_UPLOADS,
 };
 
 /* A query parameter; `set` even when its value is empty. */
@@ -42,6 +48,9 @@ struct s3_route {
     /* The query parameters of listings. */
     struct s3_param list_type, prefix, delimiter, marker, max_keys, encoding_type, start_after,
         continuation_token, fetch_owner;
+    /* Those of multipart uploads; part_number also of a GET. */
+    struct s3_param upload_id, part_number, key_marker, upload_id_marker, max_uploads, max_parts,
+        part_number_marker;
 };
 
 /* Never fails: what is wrong with the target becomes S3_OP_ERROR. Out of memory: S3_SLOW_DOWN. */

@@ -1,4 +1,4 @@
-/* XML: the only writer, which always escapes, and the reader of DeleteObjects.
+/* XML: the only writer, which always escapes, and the readers of what requests bring.
  *
  * The writer appends to a buf and remembers the first failure (out of memory), so that callers
  * check once, with s3_xml_finish(). Element names are literals; text is any bytes. Control
@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/slice.h"
+#include "store/store.h"
 
 #define S3_XMLNS "http://s3.amazonaws.com/doc/2006-03-01/"
 #define S3_XML_TYPE "application/xml"
@@ -33,9 +34,9 @@ int s3_xml_finish(struct s3_xml *, const char *root) ZKV_MUST_CHECK;
 
 /* ---- DeleteObjects ---- */
 
-#define S3_DELETE_MAX_BYTES (2u << 20) /* of the request's body */
-#define S3_DELETE_MAX_KEYS 1000
+#define S3_XML_MAX_BYTES (2u << 20) /* of a request's body */
 #define S3_XML_MAX_DEPTH 16
+#define S3_DELETE_MAX_KEYS 1000
 
 struct s3_delete_key {
     struct slice key;   /* cut at KEY_MAX_BYTES + 1 bytes, which tells that it is too long */
@@ -53,5 +54,12 @@ struct s3_delete_list {
  * ZERR_UNSUPPORTED (asks for a conditional delete), ZERR_NOMEM. */
 int s3_xml_parse_delete(struct slice body, struct arena *,
                         struct s3_delete_list *ret) ZKV_MUST_CHECK;
+
+/* ---- CompleteMultipartUpload ---- */
+
+/* Reads <CompleteMultipartUpload>: 1..PART_MAX parts with number and ETag, in the document's order;
+ * in the arena. Errors: ZERR_INVALID, ZERR_NOMEM. */
+int s3_xml_parse_complete(struct slice body, struct arena *, struct part_name **ret,
+                          size_t *ret_n) ZKV_MUST_CHECK;
 
 #endif

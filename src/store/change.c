@@ -223,7 +223,7 @@ void change_end_round(struct commit *c)
                               .body_frame = r->body_frame,
                               .has_md5 = r->has_md5,
                               .mtime_ms = r->mtime_ms,
-                              .parts = r->part};
+                              .parts = r->op == RECORD_PUT ? r->part : 0};
         memcpy(obj.md5, r->md5, sizeof(obj.md5));
         st->stats.copies += c->head.kind == FRAME_COPY;
         st->stats.puts += r->op == RECORD_PUT && c->head.kind == FRAME_UPLOAD;

@@ -94,7 +94,8 @@ static int check_condition(struct store *st, const struct commit *c)
     if (rc == ZERR_NOT_FOUND) {
         return ZERR_NOT_FOUND;
     }
-    bool match = cond->if_match_any || (obj.has_md5 && memcmp(obj.md5, cond->md5, 16) == 0);
+    bool match = cond->if_match_any ||
+                 (obj.has_md5 && obj.parts == cond->parts && memcmp(obj.md5, cond->md5, 16) == 0);
     return match ? 0 : ZERR_PRECONDITION;
 }
 

@@ -100,8 +100,9 @@ void store_get_stats(const struct store *, struct store_stats *ret);
 struct condition {
     bool if_absent;    /* If-None-Match: * */
     bool if_match_any; /* If-Match: * (ZERR_NOT_FOUND if absent) */
-    bool if_match;     /* the object's MD5 must be `md5` (ZERR_NOT_FOUND if absent) */
+    bool if_match;     /* MD5 and parts must be these (ZERR_NOT_FOUND if absent) */
     uint8_t md5[16];
+    uint32_t parts; /* as object.parts */
 };
 
 struct chunk;
@@ -231,6 +232,7 @@ int store_copy_part(struct store *, const struct part_copy_spec *,
 struct part_name {
     uint32_t number; /* rising */
     bool has_md5;    /* else whatever it is */
+    bool no_md5;     /* said to have what no part can have: ZERR_BAD_PART */
     uint8_t md5[16];
 };
 struct complete_spec {

@@ -172,7 +172,7 @@ static int see_part(void *user, const struct record *rec)
     if (rec->part < want->number) {
         return 0; /* not wanted */
     }
-    if (rec->part > want->number ||
+    if (rec->part > want->number || want->no_md5 ||
         (want->has_md5 && memcmp(want->md5, rec->md5, sizeof(rec->md5)) != 0)) {
         return ZERR_BAD_PART;
     }

@@ -188,11 +188,25 @@ static const struct object OBJECT = {
 
 static void entity_tags_are_quoted_lower_case_md5(void **state)
 {
-    char etag[S3_ETAG_LEN];
+    char etag[S3_ETAG_MAX];
 
     (void)state;
-    s3_etag(OBJECT.md5, etag);
-    assert_memory_equal(etag, "\"" ETAG "\"", S3_ETAG_LEN);
+    assert_true(slice_eq_str(s3_etag(OBJECT.md5, 0, etag), "\"" ETAG "\""));
+    assert_true(slice_eq_str(s3_etag(OBJECT.md5, 10000, etag), "\"" ETAG "-10000\""));
+}
+
+static void an_entity_tag_of_parts_is_no_other(void **state)
+{
+    struct object parts = OBJECT;
+
+    (void)state;
+    parts.parts = 3;
+    assert_true(s3_etag_listed(SLICE_LIT("\"" ETAG "-3\""), &parts));
+    assert_false(s3_etag_listed(SLICE_LIT("\"" ETAG "-2\""), &parts));
+    assert_false(s3_etag_listed(SLICE_LIT("\"" ETAG "-\""), &parts));
+    assert_false(s3_etag_listed(SLICE_LIT("\"" ETAG "-0\""), &parts));
+    assert_false(s3_etag_listed(SLICE_LIT("\"" ETAG "\""), &parts));
+    assert_false(s3_etag_listed(SLICE_LIT("\"" ETAG "-3\""), &OBJECT));
 }
 
 static void entity_tags_are_compared_in_all_spellings(void **state)
@@ -343,6 +357,7 @@ int main(void)
         cmocka_unit_test(system_headers_are_kept_without_aws_chunked),
         cmocka_unit_test(attributes_from_disk_cannot_forge_other_headers),
         cmocka_unit_test(entity_tags_are_quoted_lower_case_md5),
+        cmocka_unit_test(an_entity_tag_of_parts_is_no_other),
         cmocka_unit_test(entity_tags_are_compared_in_all_spellings),
         cmocka_unit_test(conditions_are_judged_in_http_order),
         cmocka_unit_test(conditions_of_changes_are_taken_or_refused_never_ignored),

@@ -131,36 +131,59 @@ static void keys_may_have_1024_bytes_and_no_more(void **state)
     assert_refused(HTTP_METHOD_PUT, target, S3_KEY_TOO_LONG);
 }
 
+static void multipart_uploads_are_told_apart_by_method_and_query(void **state)
+{
+    static const struct {
+        enum http_method method;
+        const char *target;
+        enum s3_op_kind op;
+    } cases[] = {
+        {HTTP_METHOD_POST, "/b/k?uploads", S3_OP_BEGIN_UPLOAD},
+        {HTTP_METHOD_POST, "/b/k?uploads=&x-id=CreateMultipartUpload", S3_OP_BEGIN_UPLOAD},
+        {HTTP_METHOD_PUT, "/b/k?partNumber=1&uploadId=x", S3_OP_UPLOAD_PART},
+        {HTTP_METHOD_POST, "/b/k?uploadId=x", S3_OP_COMPLETE_UPLOAD},
+        {HTTP_METHOD_DELETE, "/b/k?uploadId=x", S3_OP_ABORT_UPLOAD},
+        {HTTP_METHOD_GET, "/b/k?uploadId=x&max-parts=7", S3_OP_LIST_PARTS},
+        {HTTP_METHOD_GET, "/b?uploads&prefix=a", S3_OP_LIST_UPLOADS},
+        {HTTP_METHOD_GET, "/b/k?partNumber=2", S3_OP_GET_OBJECT},
+        {HTTP_METHOD_HEAD, "/b/k?partNumber=2", S3_OP_HEAD_OBJECT},
+    };
+    /* What is none of these is about an upload all the same, and must not touch the object. */
+    static const struct {
+        enum http_method method;
+        const char *target;
+    } refused[] = {
+        {HTTP_METHOD_PUT, "/b/k?uploads"},
+        {HTTP_METHOD_DELETE, "/b/k?uploads"},
+        {HTTP_METHOD_GET, "/b/k?uploads"},
+        {HTTP_METHOD_POST, "/b/k?uploads&uploadId=x"},
+        {HTTP_METHOD_PUT, "/b/k?uploadId=x"},
+        {HTTP_METHOD_PUT, "/b/k?partNumber=1"},
+        {HTTP_METHOD_DELETE, "/b/k?partNumber=1"},
+        {HTTP_METHOD_DELETE, "/b/k?partNumber=1&uploadId=x"},
+        {HTTP_METHOD_HEAD, "/b/k?uploadId=x"},
+        {HTTP_METHOD_PUT, "/b?uploads"},
+        {HTTP_METHOD_DELETE, "/b?uploadId=x"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(route(cases[i].method, cases[i].target).op, cases[i].op);
+    }
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+        assert_refused(refused[i].method, refused[i].target, S3_NOT_IMPLEMENTED);
+    }
+}
+
 static void known_sub_resources_never_touch_the_object(void **state)
 {
     static const char *const names[] = {
-        "tagging",
-        "acl",
-        "retention",
-        "legal-hold",
-        "torrent",
-        "restore",
-        "attributes",
-        "uploads",
-        "uploadId=x&partNumber=1",
-        "partNumber=1",
-        "select&select-type=2",
-        "tagging=",
-        "%74agging",
-        "x=1&acl",
-        "policy",
-        "lifecycle",
-        "cors",
-        "website",
-        "logging",
-        "object-lock",
-        "notification",
-        "encryption",
-        "versions",
-        "delete",
-        "location",
-        "versioning",
-        "renameObject",
+        "tagging",     "acl",          "retention",  "legal-hold",
+        "torrent",     "restore",      "attributes", "select&select-type=2",
+        "tagging=",    "%74agging",    "x=1&acl",    "policy",
+        "lifecycle",   "cors",         "website",    "logging",
+        "object-lock", "notification", "encryption", "versions",
+        "delete",      "location",     "versioning", "renameObject",
     };
     static const enum http_method methods[] = {HTTP_METHOD_GET, HTTP_METHOD_HEAD, HTTP_METHOD_PUT,
                                                HTTP_METHOD_POST, HTTP_METHOD_DELETE};
@@ -266,6 +289,7 @@ int main(void)
         cmocka_unit_test(keys_are_decoded_once_and_never_normalised),
         cmocka_unit_test(bad_percent_encoding_is_refused),
         cmocka_unit_test(keys_may_have_1024_bytes_and_no_more),
+        cmocka_unit_test(multipart_uploads_are_told_apart_by_method_and_query),
         cmocka_unit_test(known_sub_resources_never_touch_the_object),
         cmocka_unit_test(bucket_settings_that_do_not_exist_say_so_to_a_get),
         cmocka_unit_test(bucket_sub_resources_that_exist_are_found_in_every_spelling),

@@ -1,0 +1,322 @@
+/* Reading the XML of requests (s3_xml.h).
+ *
+ * Both documents are a root with items in it, and items with fields: expat calls back for each
+ * element, the reader follows the depth, and a document says which elements it wants. Those it does
+ * not know are passed over with all they hold. Without a DOCTYPE there are no entities to expand, so
+ * what expat needs is bounded by the body. */
+#include "s3/s3_xml.h"
+
+#include <expat.h>
+
+#include "base/num.h"
+#include "store/record.h"
+
+/* A kind of document. Functions give ZERR_* to stop with it. */
+struct document {
+    const char *root, *item;
+    size_t max_items;
+    int (*begin)(void *user); /* an item */
+    /* A field of the item, or of the root: its number, from 1; 0: not wanted. */
+    int (*field)(bool in_item, struct slice name);
+    int (*text)(void *user, int field, struct slice text); /* valid during the call */
+    int (*end)(void *user);                                /* the item */
+};
+
+struct reader_state {
+    XML_Parser parser;
+    const struct document *doc;
+    void *user;
+    int err;
+    unsigned depth;
+    bool in_item;
+    size_t n_items;
+    int field; /* collecting text of; 0: none */
+    unsigned field_depth;
+    uint8_t text[KEY_MAX_BYTES + 1]; /* cut there */
+    size_t text_len;
+};
+
+/* Not 0: stops with it. */
+static void check(struct reader_state *r, int err)
+{
+    if (err != 0 && r->err == 0) {
+        r->err = err;
+        (void)XML_StopParser(r->parser, XML_FALSE);
+    }
+}
+
+static void on_doctype(void *user, const XML_Char *name, const XML_Char *sysid,
+                       const XML_Char *pubid, int has_internal)
+{
+    (void)name, (void)sysid, (void)pubid, (void)has_internal;
+    check(user, ZERR_INVALID);
+}
+
+/* Names come as "namespace|local" or "local". */
+static struct slice local_name(const XML_Char *name)
+{
+    const char *bar = strrchr(name, '|');
+
+    return slice_str(bar != NULL ? bar + 1 : name);
+}
+
+static void begin_item(struct reader_state *r)
+{
+    check(r, r->n_items++ == r->doc->max_items ? ZERR_INVALID : r->doc->begin(r->user));
+    r->in_item = true;
+}
+
+static void on_start(void *user, const XML_Char *raw_name, const XML_Char **attributes)
+{
+    struct reader_state *r = user;
+    struct slice name = local_name(raw_name);
+
+    (void)attributes;
+    r->depth++;
+    if (r->err != 0) {
+        return;
+    }
+    if (r->depth > S3_XML_MAX_DEPTH || r->field != 0 ||
+        (r->depth == 1 && !slice_eq_str(name, r->doc->root))) {
+        check(r, ZERR_INVALID);
+    } else if (r->depth == 2 && slice_eq_str(name, r->doc->item)) {
+        begin_item(r);
+    } else if (r->depth == 2 || (r->depth == 3 && r->in_item)) {
+        int field = r->doc->field(r->depth == 3, name);
+
+        check(r, field < 0 ? field : 0);
+        r->field = field > 0 ? field : 0;
+        r->field_depth = r->depth;
+        r->text_len = 0;
+    }
+}
+
+static void on_text(void *user, const XML_Char *s, int len)
+{
+    struct reader_state *r = user;
+    size_t n = (size_t)len, room = sizeof(r->text) - r->text_len;
+
+    if (r->field != 0) {
+        memcpy(r->text + r->text_len, s, n < room ? n : room);
+        r->text_len += n < room ? n : room;
+    }
+}
+
+static void on_end(void *user, const XML_Char *name)
+{
+    struct reader_state *r = user;
+
+    (void)name;
+    if (r->err == 0 && r->field != 0 && r->depth == r->field_depth) {
+        int field = r->field;
+        r->field = 0;
+        check(r, r->doc->text(r->user, field, slice_of(r->text, r->text_len)));
+    } else if (r->err == 0 && r->depth == 2 && r->in_item) {
+        r->in_item = false;
+        check(r, r->doc->end(r->user));
+    }
+    r->depth--;
+}
+
+/* At least one item. */
+static int read_document(struct slice body, const struct document *doc, void *user,
+                         struct arena *arena)
+{
+    struct reader_state *r = arena_alloc(arena, sizeof(*r));
+
+    if (r == NULL) {
+        return ZERR_NOMEM;
+    }
+    if (body.len > S3_XML_MAX_BYTES) {
+        return ZERR_INVALID;
+    }
+    memset(r, 0, sizeof(*r));
+    r->doc = doc;
+    r->user = user;
+    r->parser = XML_ParserCreateNS(NULL, '|');
+    if (r->parser == NULL) {
+        return ZERR_NOMEM;
+    }
+    XML_SetUserData(r->parser, r);
+    XML_SetElementHandler(r->parser, on_start, on_end);
+    XML_SetCharacterDataHandler(r->parser, on_text);
+    XML_SetStartDoctypeDeclHandler(r->parser, on_doctype);
+    if (XML_Parse(r->parser, (const char *)body.ptr, (int)body.len, 1) != XML_STATUS_OK &&
+        r->err == 0) {
+        r->err = XML_GetErrorCode(r->parser) == XML_ERROR_NO_MEMORY ? ZERR_NOMEM : ZERR_INVALID;
+    }
+    XML_ParserFree(r->parser);
+    return r->err == 0 && r->n_items == 0 ? ZERR_INVALID : r->err;
+}
+
+/* ---- DeleteObjects ---- */
+
+enum { DELETE_QUIET = 1, DELETE_KEY, DELETE_VERSION };
+
+struct delete_state {
+    struct s3_delete_list list;
+    struct arena *arena;
+    bool has_key;
+};
+
+static int delete_begin(void *user)
+{
+    struct delete_state *d = user;
+
+    d->has_key = false;
+    d->list.keys[d->list.n] = (struct s3_delete_key){0};
+    return 0;
+}
+
+static int delete_field(bool in_item, struct slice name)
+{
+    if (!in_item) {
+        return slice_eq_str(name, "Quiet") ? DELETE_QUIET : 0;
+    }
+    if (slice_eq_str(name, "ETag") || slice_eq_str(name, "LastModifiedTime") ||
+        slice_eq_str(name, "Size")) {
+        return ZERR_UNSUPPORTED;
+    }
+    return slice_eq_str(name, "Key")         ? DELETE_KEY
+           : slice_eq_str(name, "VersionId") ? DELETE_VERSION
+                                             : 0;
+}
+
+static int delete_text(void *user, int field, struct slice text)
+{
+    struct delete_state *d = user;
+    struct s3_delete_key *key = &d->list.keys[d->list.n];
+
+    if (field == DELETE_QUIET) {
+        d->list.quiet = slice_eq_str(text, "true") || slice_eq_str(text, "1");
+    } else if (field == DELETE_VERSION) {
+        key->other_version = text.len > 0 && !slice_eq_str(text, "null");
+    } else if (d->has_key) {
+        return ZERR_INVALID;
+    } else {
+        d->has_key = true;
+        key->key = arena_dup(d->arena, text);
+        return key->key.ptr == NULL ? ZERR_NOMEM : 0;
+    }
+    return 0;
+}
+
+static int delete_end(void *user)
+{
+    struct delete_state *d = user;
+
+    d->list.n++;
+    return d->has_key ? 0 : ZERR_INVALID;
+}
+
+int s3_xml_parse_delete(struct slice body, struct arena *arena, struct s3_delete_list *ret)
+{
+    static const struct document doc = {.root = "Delete",
+                                        .item = "Object",
+                                        .max_items = S3_DELETE_MAX_KEYS,
+                                        .begin = delete_begin,
+                                        .field = delete_field,
+                                        .text = delete_text,
+                                        .end = delete_end};
+    struct delete_state d = {.arena = arena};
+    int err;
+
+    d.list.keys = arena_alloc(arena, S3_DELETE_MAX_KEYS * sizeof(*d.list.keys));
+    if (d.list.keys == NULL) {
+        return ZERR_NOMEM;
+    }
+    err = read_document(body, &doc, &d, arena);
+    if (err == 0) {
+        *ret = d.list;
+    }
+    return err;
+}
+
+/* ---- CompleteMultipartUpload ---- */
+
+enum { PART_NUMBER = 1, PART_ETAG };
+
+struct complete_state {
+    struct part_name *v;
+    size_t n;
+};
+
+static int part_begin(void *user)
+{
+    struct complete_state *c = user;
+
+    c->v[c->n] = (struct part_name){0};
+    return 0;
+}
+
+static int part_field(bool in_item, struct slice name)
+{
+    if (!in_item) {
+        return 0;
+    }
+    return slice_eq_str(name, "PartNumber") ? PART_NUMBER
+           : slice_eq_str(name, "ETag")     ? PART_ETAG
+                                            : 0;
+}
+
+static int part_text(void *user, int field, struct slice text)
+{
+    struct complete_state *c = user;
+    struct part_name *part = &c->v[c->n];
+
+    while (text.len > 0 && (text.ptr[0] == ' ' || text.ptr[0] == '\n' || text.ptr[0] == '\t')) {
+        text = slice_of(text.ptr + 1, text.len - 1);
+    }
+    while (text.len > 0 && (text.ptr[text.len - 1] == ' ' || text.ptr[text.len - 1] == '\n' ||
+                            text.ptr[text.len - 1] == '\t')) {
+        text.len--;
+    }
+    if (field == PART_NUMBER) {
+        uint64_t number;
+        int err = num_parse_u64(text, PART_MAX, &number);
+        part->number = err == 0 ? (uint32_t)number : 0;
+        return err == 0 && number > 0 ? 0 : ZERR_INVALID;
+    }
+    if (text.len >= 2 && text.ptr[0] == '"' && text.ptr[text.len - 1] == '"') {
+        text = slice_of(text.ptr + 1, text.len - 2);
+    }
+    part->has_md5 = true;
+    /* What is no MD5 is none of ours, and no part will be found to have it. */
+    part->no_md5 = hex_decode(text, part->md5, sizeof(part->md5)) != 0;
+    return 0;
+}
+
+static int part_end(void *user)
+{
+    struct complete_state *c = user;
+    const struct part_name *part = &c->v[c->n++];
+
+    return part->number > 0 && part->has_md5 ? 0 : ZERR_INVALID;
+}
+
+int s3_xml_parse_complete(struct slice body, struct arena *arena, struct part_name **ret,
+                          size_t *ret_n)
+{
+    static const struct document doc = {.root = "CompleteMultipartUpload",
+                                        .item = "Part",
+                                        .max_items = PART_MAX,
+                                        .begin = part_begin,
+                                        .field = part_field,
+                                        .text = part_text,
+                                        .end = part_end};
+    size_t room = body.len / sizeof("<Part>") + 1; /* items that can be in it */
+    struct complete_state c = {0};
+    int err;
+
+    room = room < PART_MAX ? room : PART_MAX;
+    c.v = arena_alloc(arena, room * sizeof(*c.v));
+    if (c.v == NULL) {
+        return ZERR_NOMEM;
+    }
+    err = read_document(body, &doc, &c, arena);
+    if (err == 0) {
+        *ret = c.v;
+        *ret_n = c.n;
+    }
+    return err;
+}
