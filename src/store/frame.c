@@ -163,20 +163,28 @@ struct body_hash {
     struct sums_hash sums;
 };
 
-static pthread_once_t md5_once = PTHREAD_ONCE_INIT;
-static EVP_MD *md5_algorithm;
-
-static void fetch_md5(void)
+/* NULL: out of memory just now; the next call tries again. */
+static const EVP_MD *md5_algorithm(void)
 {
-    md5_algorithm = EVP_MD_fetch(NULL, "MD5", NULL);
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static EVP_MD *md;
+    const EVP_MD *ret;
+
+    (void)pthread_mutex_lock(&mutex);
+    if (md == NULL) {
+        md = EVP_MD_fetch(NULL, "MD5", NULL);
+    }
+    ret = md;
+    (void)pthread_mutex_unlock(&mutex);
+    return ret;
 }
 
 struct body_hash *body_hash_create(void)
 {
+    const EVP_MD *algorithm = md5_algorithm();
     struct body_hash *h;
 
-    (void)pthread_once(&md5_once, fetch_md5);
-    if (md5_algorithm == NULL) {
+    if (algorithm == NULL) {
         return NULL;
     }
     h = aligned_alloc(_Alignof(struct body_hash), sizeof(*h));
@@ -184,7 +192,7 @@ struct body_hash *body_hash_create(void)
         return NULL;
     }
     h->md5 = EVP_MD_CTX_new();
-    if (h->md5 == NULL || EVP_DigestInit_ex2(h->md5, md5_algorithm, NULL) != 1) {
+    if (h->md5 == NULL || EVP_DigestInit_ex2(h->md5, algorithm, NULL) != 1) {
         body_hash_destroy(h);
         return NULL;
     }
