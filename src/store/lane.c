@@ -197,6 +197,9 @@ static void tidy_finish(struct store *st)
     int rc = st->lane_status;
     bool cut = b->cutting; /* then nobody has been given room meanwhile */
     b->cutting = false;
+    if (rc != 0) {
+        block_retire_broken(b); /* its file could not be made: the next upload gets another one */
+    }
     if (rc == ZERR_NO_SPACE || rc == ZERR_NOMEM || rc == ZERR_LIMIT) {
         st->tidy_failed = true; /* the tick tries again, with the same cut */
         b->tail = cut ? st->lane_tail : b->tail;
