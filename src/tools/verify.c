@@ -501,7 +501,7 @@ int verify_run(const struct verify_options *opt, struct verify_result *ret, stru
     *ret = (struct verify_result){0};
     struct verify *v = calloc(1, sizeof *v);
     char *path = NULL;
-    if (asprintf(&path, "%s/" INDEX_NAME, opt->dir) < 0 || v == NULL) {
+    if (v == NULL || asprintf(&path, "%s/" INDEX_NAME, opt->dir) < 0) {
         free(v);
         return ZERR_NOMEM;
     }
