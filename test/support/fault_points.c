@@ -6,8 +6,10 @@
 #include <stdlib.h>
 
 #define KINDS_MAX 64
-#define DEPTH 24
+#define DEPTH 64
 #define OWN_FRAMES 2 /* note() and fault_next() */
+
+extern const char __executable_start[], etext[];
 
 static struct {
     bool recording;
@@ -53,8 +55,12 @@ size_t fault_recorded(const struct fault_call **ret)
         v[i] = &F.calls[i];
     }
     qsort(v, F.n, sizeof(struct fault_call *), by_way);
-    for (size_t i = 0; i < F.n; i++) {
-        v[i]->first = i == 0 || v[i]->kind != v[i - 1]->kind || v[i]->way != v[i - 1]->way;
+    for (size_t i = 0, n; i < F.n; i += n) {
+        for (n = 1; i + n < F.n && v[i + n]->kind == v[i]->kind && v[i + n]->way == v[i]->way;
+             n++) {
+        }
+        v[i]->first = true;
+        v[i]->chosen = v[i + n / 2]->chosen = v[i + n - 1]->chosen = true;
     }
     free(v);
     F.recording = false;
@@ -68,7 +74,10 @@ __attribute__((noinline)) static void note(unsigned kind)
     int n = backtrace(frames, DEPTH);
     uint64_t way = 14695981039346656037u;
     for (int i = OWN_FRAMES; i < n; i++) {
-        way = (way ^ (uintptr_t)frames[i]) * 1099511628211u;
+        const char *at = frames[i];
+        if (at >= __executable_start && at < etext) {
+            way = (way ^ (uintptr_t)at) * 1099511628211u;
+        }
     }
     if (F.n == F.cap) {
         F.cap = F.cap == 0 ? 1024 : F.cap * 2;

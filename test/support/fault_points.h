@@ -5,8 +5,9 @@
  *   for each call i:  fault_arm(calls[i].kind, calls[i].nth, times, code);  work();
  *                     assert(fault_disarm() > 0);
  *
- * The work must call the same each time. Many calls come by the same way: `first` says that this
- * kind of call was not reached through the same callers before, so tests that have little time look
+ * The work must call the same each time. Many calls come by the same way: the same callers in this
+ * program (those inside of a shared library are not told apart). Of each way the first call and, if
+ * there are more, one in the middle and the last are `chosen`, so that tests with little time look
  * at those alone. One thread. */
 #ifndef ZKV_TEST_FAULT_POINTS_H
 #define ZKV_TEST_FAULT_POINTS_H
@@ -25,7 +26,7 @@ struct fault_call {
     unsigned kind;
     uint64_t nth; /* of its kind, from 1 */
     uint64_t way; /* a hash of the callers */
-    bool first;
+    bool first, chosen;
 };
 
 void fault_record(void);

@@ -11,6 +11,7 @@
 
 #include "store/scan.h"
 #include "store/store_priv.h"
+#include "support/vfs_mem.h"
 
 #define BODY_MAX 70000
 #define ABSENT 0u
@@ -393,4 +394,59 @@ void world_expect_clean_start(struct world *w, bool lost)
     if (!lost) {
         assert_int_equal(w->f.vfs->ops->list(w->f.vfs, see_file, w), 0); /* I5 */
     }
+}
+
+/* ---- images ---- */
+
+static const char *const INDEX_FILES[] = {"", "-wal", "-shm"};
+
+static FILE *open_index_file(const struct world *w, int i, const char *mode)
+{
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/" INDEX_NAME "%s", w->f.dir, INDEX_FILES[i]);
+    return fopen(path, mode);
+}
+
+void world_save(struct world *w, struct world_image *img)
+{
+    assert_null(w->f.st);
+    memset(img, 0, sizeof(*img));
+    img->vfs = vfs_mem_crash(w->f.vfs, MEM_CRASH_EVERYTHING, 1);
+    memcpy(img->keys, w->keys, sizeof(img->keys));
+    img->next_version = w->next_version;
+    for (int i = 0; i < 3; i++) {
+        FILE *f = open_index_file(w, i, "rb");
+        uint8_t bytes[4096];
+        for (size_t n; f != NULL && (n = fread(bytes, 1, sizeof(bytes), f)) > 0;) {
+            assert_int_equal(buf_append(&img->index[i], bytes, n), 0);
+        }
+        if (f != NULL) {
+            (void)fclose(f);
+        }
+    }
+}
+
+void world_load(struct world *w, const struct world_image *img)
+{
+    vfs_mem_destroy(w->f.vfs);
+    w->f.vfs = vfs_mem_crash(img->vfs, MEM_CRASH_EVERYTHING, 1);
+    memcpy(w->keys, img->keys, sizeof(w->keys));
+    w->next_version = img->next_version;
+    for (int i = 0; i < 3; i++) {
+        if (img->index[i].len > 0) {
+            FILE *f = open_index_file(w, i, "wb");
+            assert_non_null(f);
+            assert_int_equal(fwrite(img->index[i].ptr, 1, img->index[i].len, f), img->index[i].len);
+            assert_int_equal(fclose(f), 0);
+        }
+    }
+}
+
+void world_image_finish(struct world_image *img)
+{
+    vfs_mem_destroy(img->vfs);
+    for (int i = 0; i < 3; i++) {
+        buf_finish(&img->index[i]);
+    }
+    memset(img, 0, sizeof(*img));
 }

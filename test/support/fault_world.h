@@ -54,6 +54,17 @@ void world_settle(struct world *);
 /* As fx_stop(). After a fatal error it must not say that all is well. */
 void world_stop(struct world *);
 
+/* A closed store, to begin with many times. */
+struct world_image {
+    struct vfs *vfs;
+    struct key_model keys[N_KEYS];
+    unsigned next_version;
+    struct buf index[3];
+};
+void world_save(struct world *, struct world_image *);
+void world_load(struct world *, const struct world_image *); /* after world_init() */
+void world_image_finish(struct world_image *);
+
 /* Every key has the version that the model says; after_crash: one of the allowed ones, which the
  * model then takes for its own. */
 void world_expect_keys(struct world *, bool after_crash);
