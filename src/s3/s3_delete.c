@@ -136,14 +136,18 @@ static void many_done(void *user, int status)
     }
 }
 
-static bool md5_is(struct slice body, struct slice base64)
+/* 0, ZERR_BAD_DIGEST, ZERR_NOMEM. */
+static int check_md5(struct slice body, struct slice base64)
 {
     uint8_t expected[16], actual[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
 
+    if (EVP_Digest(body.ptr, body.len, actual, NULL, EVP_md5(), NULL) != 1) {
+        return ZERR_NOMEM;
+    }
     return base64_decode(base64, expected, sizeof(expected)) == 0 &&
-           EVP_Digest(body.ptr, body.len, actual, &len, EVP_md5(), NULL) == 1 && len == 16 &&
-           memcmp(expected, actual, 16) == 0;
+                   memcmp(expected, actual, sizeof(expected)) == 0
+               ? 0
+               : ZERR_BAD_DIGEST;
 }
 
 /* The keys that can be deleted, as the store wants them. */
@@ -188,13 +192,14 @@ static void many_end(struct s3_exchange *x)
 {
     struct s3_delete_state *s = &x->u.del;
     struct slice body = buf_slice(&s->body);
-    int err;
+    int err = 0;
 
-    if (x->head.content_md5.ptr != NULL && !md5_is(body, x->head.content_md5)) {
-        s3_refuse(x, S3_BAD_DIGEST, NULL);
-        return;
+    if (x->head.content_md5.ptr != NULL) {
+        err = check_md5(body, x->head.content_md5);
     }
-    err = s3_xml_parse_delete(body, x->req->arena, &s->list);
+    if (err == 0) {
+        err = s3_xml_parse_delete(body, x->req->arena, &s->list);
+    }
     buf_finish(&s->body);
     if (err == 0) {
         err = collect_keys(x);
