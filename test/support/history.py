@@ -27,7 +27,7 @@ GET, SEEN, PRESENT, OTHER, ABSENT = "get", "seen", "present", "other", "absent"
 # OTHER: a SWAP was refused; ABSENT: a SWAP found nothing.
 WRITES = (PUT, DELETE, CREATE, SWAP)
 
-Value = collections.namedtuple("Value", "etag text")  # of the body; what the metadata says
+Value = collections.namedtuple("Value", "etag text md5")  # text: in the metadata; md5: of the body
 
 
 class Wrong(Exception):
@@ -176,7 +176,7 @@ def story(ops, done):
 
 
 def self_test():
-    values = {n: Value("e" + n, "") for n in "abcd"}
+    values = {n: Value("e" + n, "", "") for n in "abcd"}
 
     def run(*rows, state=None):
         """Rows of (start, end, kind, value or ETag); True if some order explains them."""

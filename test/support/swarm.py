@@ -26,7 +26,7 @@ GONE = (ConnectionError, asyncio.IncompleteReadError, TimeoutError)
 Load = collections.namedtuple("Load", "actions sizes n_shared n_own shared_part")
 MIXED = Load(
     actions={"put": 24, "get": 16, "head": 4, "delete": 10, "create": 6, "swap": 8, "copy": 8,
-             "multi": 5, "list": 4, "abort": 6, "hang_up": 2, "expect": 5},
+             "multi": 5, "list": 4, "abort": 6, "hang_up": 2, "expect": 5, "parts": 5},
     sizes=[0, 1, 100, 900, 900, 5000, 5000, 20000, 70000, 200000],
     n_shared=12, n_own=4, shared_part=0.5)
 NARROW = Load(
@@ -182,7 +182,8 @@ class Client:
         if size == self.load.sizes[-1] and self.dice.random() < 0.1:
             size *= self.dice.randrange(2, 20)
         body = body_of(number, size)
-        value = h.Value(hashlib.md5(body).hexdigest(), text_of(number))
+        md5 = hashlib.md5(body).hexdigest()
+        value = h.Value(md5, text_of(number), md5)
         self.history.values[number] = value
         return number, body, [("x-amz-meta-number", number), ("X-Amz-Meta-Text", value.text)]
 
@@ -231,6 +232,39 @@ class Client:
 
     async def do_swap(self):
         await self.store(h.SWAP, etag="0" * 32)
+
+    async def do_parts(self):
+        """A multipart upload, of one part; one in four is left where it is, one in four aborted."""
+        key = self.key()
+        number, body, headers = self.fresh()
+        md5 = hashlib.md5(body)
+        etag = hashlib.md5(md5.digest()).hexdigest() + "-1"
+        del self.history.values[number]  # nothing may be seen before the end
+        path = BUCKET + urllib.parse.quote(key)
+        reply = await self.wire.request("POST", [path + "?uploads"], headers)
+        if reply.status == 200:
+            path += "?uploadId=" + ET.fromstring(reply.body).findtext(NS + "UploadId")
+            reply = await self.wire.request("PUT", [path + "&partNumber=1"], (), body)
+        end = self.dice.random()
+        if reply.status == 200 and end < 0.25:
+            return
+        if reply.status == 200 and end < 0.5:
+            reply = await self.wire.request("DELETE", [path])
+        elif reply.status == 200:
+            self.history.values[number] = h.Value(etag, text_of(number), md5.hexdigest())
+            op = self.history.begin(h.PUT, key, number, None, self.name)
+            reply = await self.wire.request("POST", [path], (), (
+                "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
+                "</CompleteMultipartUpload>" % md5.hexdigest()).encode())
+            if self.answered(op, reply, 200):
+                if etag.encode() not in reply.body:
+                    raise h.Wrong("multipart %r: %s" % (key, reply.body))
+                self.etags[key] = etag
+            return
+        if reply.status >= 500:
+            self.swarm.unhappy[reply.status] += 1
+        elif reply.status != 204:
+            raise h.Wrong("multipart %r: status %d %s" % (key, reply.status, reply.body))
 
     async def do_abort(self):
         """Cuts the connection in the middle of the body: nothing of it may ever be seen."""
@@ -286,7 +320,7 @@ class Client:
         source, key = self.key(), self.key()
         number = "%s.%d" % (self.name, self.n_ops)
         text = text_of(number)
-        self.history.values[number] = h.Value(None, text)
+        self.history.values[number] = h.Value(None, text, None)
         headers = [("x-amz-copy-source", BUCKET + urllib.parse.quote(source)),
                    ("x-amz-metadata-directive", "REPLACE"),
                    ("x-amz-meta-number", number), ("x-amz-meta-text", text)]
@@ -302,7 +336,7 @@ class Client:
             self.history.end(look, h.GET)
         elif self.answered(op, reply, 200):
             etag = ET.fromstring(reply.body).findtext(NS + "ETag").strip('"')
-            self.history.values[number] = h.Value(etag, text)
+            self.history.values[number] = copied(self.history, key, number, etag, text)
             self.history.end(look, h.SEEN, None, etag)
             self.etags[key] = etag
         else:
@@ -371,16 +405,22 @@ def object_number(history, method, key, reply):
     if value is None:
         raise h.Wrong("%s %r: number %s was never sent whole, or is long gone" % (
             method, key, number))
-    if method == "GET" and hashlib.md5(reply.body).hexdigest() != etag:
-        raise h.Wrong("GET %r: number %s: other bytes than its ETag says" % (key, number))
     if value.etag is None:  # a copy without an answer
-        if all(v.etag != etag for v in history.values.values()):
-            raise h.Wrong("GET %r: number %s is a copy of nothing" % (key, number))
-        value = history.values[number] = h.Value(etag, value.text)
+        value = history.values[number] = copied(history, key, number, etag, value.text)
+    if method == "GET" and hashlib.md5(reply.body).hexdigest() != value.md5:
+        raise h.Wrong("GET %r: number %s: other bytes than were sent" % (key, number))
     if value.etag != etag or reply.headers.get("x-amz-meta-text") != value.text:
         raise h.Wrong("%s %r: number %s with another ETag or metadata: %s" % (
             method, key, number, reply.headers))
     return number
+
+
+def copied(history, key, number, etag, text):
+    """The value of a copy with this ETag: that of some object that was there."""
+    for value in history.values.values():
+        if value.etag == etag:
+            return h.Value(etag, text, value.md5)
+    raise h.Wrong("%r: number %s with ETag %s is a copy of nothing" % (key, number, etag))
 
 
 def parse_list(reply):
