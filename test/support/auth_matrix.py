@@ -47,7 +47,7 @@ ROUTES = [
     Route("PutBucketPolicy", "PUT", B + "/?policy", 501, body=b"{}"),
     Route("ListObjects", "GET", B + "?prefix=a%20b&max-keys=2&marker=%2B", 200),
     Route("ListObjectsV2", "GET", B + "/?list-type=2&delimiter=/", 200),
-    Route("ListMultipartUploads", "GET", B + "/?uploads", 501),
+    Route("ListMultipartUploads", "GET", B + "/?uploads", 200),
     Route("DeleteObjects", "POST", B + "/?delete", 200, body=DELETE),
     Route("form upload", "POST", B + "/", 501, body=b"x"),
     Route("GetObject", "GET", B + "/victim", 200),
@@ -62,8 +62,14 @@ ROUTES = [
     Route("CopyObject", "PUT", B + "/new", 200, COPY),
     Route("PutObjectTagging", "PUT", B + "/victim?tagging", 501, body=b"<x/>"),
     Route("GetObjectAcl", "GET", B + "/victim?acl", 501),
-    Route("CreateMultipartUpload", "POST", B + "/new?uploads", 501),
-    Route("UploadPart", "PUT", B + "/new?partNumber=1&uploadId=x", 501, body=BODY),
+    Route("CreateMultipartUpload", "POST", B + "/new?uploads", 200),
+    Route("UploadPart", "PUT", B + "/new?partNumber=1&uploadId=0123456789abcdef", 404, body=BODY),
+    Route("UploadPartCopy", "PUT", B + "/new?partNumber=1&uploadId=0123456789abcdef", 404, COPY),
+    Route("CompleteMultipartUpload", "POST", B + "/new?uploadId=0123456789abcdef", 404,
+          body=b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part>"
+               b"</CompleteMultipartUpload>"),
+    Route("AbortMultipartUpload", "DELETE", B + "/new?uploadId=0123456789abcdef", 404),
+    Route("ListParts", "GET", B + "/new?uploadId=0123456789abcdef", 404),
     Route("OPTIONS", "OPTIONS", B + "/victim", 403),
 ]
 
