@@ -303,8 +303,10 @@ static int check_member(struct scan *s, uint64_t off, uint64_t rev, struct membe
     ret->len = s->fed - s->z.avail_in;
     ret->n_records = s->n_records;
     ret->n_events = s->n_events;
-    if (!message_fits(s, &ret->msg) || (ret->has_extra && (ret->len != ret->extra.member_len ||
-                                                           ret->n_records != ret->extra.count))) {
+    /* Each member of ours says whose it is, twice. */
+    if (!message_fits(s, &ret->msg) ||
+        (ret->has_extra && (ret->msg.store_id.size == 0 || ret->len != ret->extra.member_len ||
+                            ret->n_records != ret->extra.count))) {
         return ZERR_CORRUPT;
     }
     return 0;
