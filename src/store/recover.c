@@ -35,6 +35,7 @@ struct recovery {
     struct index_mark mark; /* of the index as found; n_records 0 after it was made anew */
     bool mark_ok;           /* the record before mark.n_records was seen and has mark.seq */
     bool mark_seen;         /* the record with mark.last_seq was, or is in the db */
+    uint64_t index_session; /* that the index has seen, also if it was then made anew (I3) */
     uint64_t in_tx;
     bool from_mark;     /* the db was read from the index's mark on */
     bool lost;          /* a member in the middle cannot be read */
@@ -138,6 +139,9 @@ static int open_index(struct recovery *r, bool fresh)
     if (rc == 0 && !fresh) {
         rc = index_get_mark(st->ix_write, &r->mark);
         r->mark_ok = r->mark.n_records == 0;
+        if (rc == 0 && SEQ_SESSION(r->mark.last_seq) > r->index_session) {
+            r->index_session = SEQ_SESSION(r->mark.last_seq);
+        }
         st->mark_seq = r->mark.seq;
         st->mark_last_seq = r->mark.last_seq;
     }
@@ -434,8 +438,7 @@ static int set_state(struct recovery *r)
         st->next_block = last >= st->next_block ? last + 1 : st->next_block;
     }
     uint64_t session = r->tail.max_session;
-    uint64_t marked = SEQ_SESSION(r->mark.last_seq);
-    session = marked > session ? marked : session;
+    session = r->index_session > session ? r->index_session : session;
     st->session = session + 1;
     st->next_seq = SEQ_FIRST(st->session);
     st->last_seq = s->last_seq;
@@ -695,7 +698,8 @@ int recover(struct store *st, struct zerr_info *info)
         struct rebuild_result res;
         rc = rebuild_history(&rc_cfg, &res, info);
         if (rc == 0) {
-            r = (struct recovery){.st = st, .info = info != NULL ? info : &local};
+            r = (struct recovery){
+                .st = st, .info = info != NULL ? info : &local, .index_session = r.index_session};
             rc = recover_once(&r);
             recovery_finish(&r);
         }

@@ -1,0 +1,730 @@
+/* What must be on disk before what, and what a start may believe: one small test for each rule that
+ * breaks in silence. (The bugs of test/mutants are caught here first.) */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "store/db.h"
+#include "store/scan.h"
+#include "support/store_fixture.h"
+#include "support/vfs_mem.h"
+
+#define LARGE 300000 /* read piece by piece */
+
+static uint8_t bytes[LARGE];
+
+static struct slice body_of(uint64_t seed, size_t len)
+{
+    assert_true(len <= sizeof(bytes));
+    fx_fill(bytes, len, seed);
+    return slice_of(bytes, len);
+}
+
+static void start(struct fixture *f, uint64_t block_size, enum store_sync sync)
+{
+    fx_init(f, block_size);
+    f->cfg.sync = sync;
+    assert_int_equal(fx_open(f), 0);
+}
+
+static void again(struct fixture *f)
+{
+    if (fx_open(f) != 0) {
+        fail_msg("%s", f->info.text);
+    }
+}
+
+/* A power cut that keeps nothing but what was synced, and the next start. */
+static void cut(struct fixture *f)
+{
+    fx_power_cut(f, MEM_CRASH_SYNCED, 1);
+    again(f);
+}
+
+static void put(struct fixture *f, const char *key, size_t len)
+{
+    assert_int_equal(fx_put(f, key, body_of((uint8_t)key[0], len), 0), 0);
+}
+
+static int get(struct fixture *f, const char *key)
+{
+    struct buf out = {0};
+    int rc = fx_get(f, key, &out);
+    if (rc == 0) {
+        assert_true(slice_eq(buf_slice(&out), body_of((uint8_t)key[0], out.len)));
+    }
+    buf_finish(&out);
+    return rc;
+}
+
+static void expect_names(struct fixture *f, const char *names)
+{
+    struct buf out = {0};
+    assert_int_equal(fx_names(f, &out), 0);
+    assert_int_equal(buf_append(&out, "", 1), 0);
+    assert_string_equal((char *)out.ptr, names);
+    buf_finish(&out);
+}
+
+static void expect_said(const struct fixture *f, const char *text, bool wanted)
+{
+    if ((strstr(f->notes, text) != NULL) != wanted) {
+        fail_msg("%s \"%s\" in: %s", wanted ? "no" : "there is", text, f->notes);
+    }
+}
+
+static bool has_file(struct fixture *f, const char *name)
+{
+    return vfs_mem_get(f->vfs, name).ptr != NULL;
+}
+
+/* Where the object's body is, in the file that has it. */
+static struct place body_place(struct fixture *f, const char *key)
+{
+    struct object obj;
+    assert_int_equal(store_lookup(f->st, slice_str(key), &obj), 0);
+    return obj.body;
+}
+
+static void flip(struct fixture *f, struct place at)
+{
+    char name[FILE_NAME_BYTES];
+    (void)snprintf(name, sizeof(name), OPEN_NAME_FMT, at.block);
+    if (!has_file(f, name)) {
+        (void)snprintf(name, sizeof(name), BLOCK_NAME_FMT, at.block);
+    }
+    vfs_mem_flip(f->vfs, name, at.off + 1, 0x10);
+}
+
+/* Two uploads, all their bytes handed over and committed at once: one round. */
+static void put_two(struct fixture *f, struct fx_upload u[2], size_t len)
+{
+    assert_int_equal(fx_begin(f, &u[0], "a", len), 0);
+    assert_int_equal(fx_begin(f, &u[1], "b", len), 0);
+    fx_write(f, &u[0], body_of('a', len));
+    fx_write(f, &u[1], body_of('b', len));
+    put_commit(u[0].put, NULL);
+    put_commit(u[1].put, NULL);
+    fx_pump(f);
+}
+
+/* ---- before an answer ---- */
+
+static void every_block_of_a_round_is_synced(void **state)
+{
+    struct fixture f;
+    struct fx_upload u[2];
+    (void)state;
+    start(&f, 8192, STORE_SYNC_ACK);
+    put_two(&f, u, 5000); /* they do not fit into one block */
+    assert_true(u[0].done && u[0].status == 0 && u[1].done && u[1].status == 0);
+    cut(&f);
+    assert_int_equal(get(&f, "a"), 0);
+    assert_int_equal(get(&f, "b"), 0);
+    fx_finish(&f);
+}
+
+static void a_delete_is_synced(void **state)
+{
+    struct fixture f;
+    (void)state;
+    start(&f, 0, STORE_SYNC_ACK);
+    put(&f, "a", 100);
+    assert_int_equal(fx_delete(&f, "a"), 0);
+    cut(&f);
+    expect_names(&f, "");
+    fx_finish(&f);
+}
+
+static void no_block_before_the_history_is_on_disk(void **state)
+{
+    struct fixture f;
+    (void)state;
+    start(&f, 0, STORE_SYNC_ACK);
+    vfs_mem_fail(f.vfs, MEM_SYNC_DIR, 1, ZERR_IO, MEM_ONCE);
+    assert_int_not_equal(fx_put(&f, "a", body_of('a', 100), 0), 0);
+    assert_true(vfs_mem_failed(f.vfs) > 0);
+    assert_false(has_file(&f, "open0000000000"));
+    fx_finish(&f);
+}
+
+/* The number says: up to here everything is on disk. A torn body below it would be damage. */
+static void what_is_not_synced_is_not_called_durable(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 64; seed++) {
+        struct fixture f;
+        struct fx_upload u[2];
+        start(&f, 0, STORE_SYNC_ACK);
+        put(&f, "x", 10);
+        vfs_mem_fail(f.vfs, MEM_SYNC, 1, ZERR_IO, MEM_FROM_THEN_ON);
+        put_two(&f, u, 3000);
+        assert_int_not_equal(u[0].status, 0);
+        fx_power_cut(&f, MEM_CRASH_RANDOM, seed);
+        again(&f);
+        expect_said(&f, "damaged", false);
+        fx_finish(&f);
+    }
+}
+
+static void conditions_see_earlier_commits_of_their_round(void **state)
+{
+    struct fixture f;
+    struct fx_upload u[2];
+    const struct put_spec spec = {.key = SLICE_LIT("b"), .size = 10, .cond = {.if_absent = true}};
+    (void)state;
+    start(&f, 0, STORE_SYNC_ACK);
+    assert_int_equal(fx_begin(&f, &u[0], "b", 10), 0);
+    fx_write(&f, &u[0], body_of('b', 10));
+    put_commit(u[0].put, NULL); /* it waits for the worker, and the next one joins it */
+    assert_int_equal(fx_put_spec(&f, &spec, body_of('c', 10), 0, NULL, NULL), ZERR_PRECONDITION);
+    assert_int_equal(get(&f, "b"), 0);
+    fx_finish(&f);
+}
+
+/* ---- -sync block ---- */
+
+static void a_full_block_is_on_disk_with_sync_block(void **state)
+{
+    struct fixture f;
+    (void)state;
+    start(&f, 8192, STORE_SYNC_BLOCK);
+    put(&f, "a", 5000);
+    put(&f, "b", 5000);
+    put(&f, "c", 5000); /* the blocks of a and b are full */
+    cut(&f);
+    assert_int_equal(get(&f, "a"), 0);
+    assert_int_equal(get(&f, "b"), 0);
+    fx_finish(&f);
+}
+
+static void the_history_names_only_what_is_synced(void **state)
+{
+    struct fixture f;
+    (void)state;
+    start(&f, 8192, STORE_SYNC_BLOCK);
+    put(&f, "a", 5000);
+    put(&f, "b", 5000); /* a's block is sealed, and the flush names b too */
+    cut(&f);
+    assert_int_equal(get(&f, "a"), 0);
+    assert_int_equal(get(&f, "b"), 0);
+    expect_said(&f, "damaged", false);
+    fx_finish(&f);
+}
+
+static void a_kill_loses_nothing_with_sync_block(void **state)
+{
+    struct fixture f;
+    (void)state;
+    start(&f, 0, STORE_SYNC_BLOCK);
+    put(&f, "a", 5000);
+    fx_kill(&f);
+    again(&f);
+    assert_int_equal(get(&f, "a"), 0);
+    cut(&f); /* what a start has shown stays */
+    assert_int_equal(get(&f, "a"), 0);
+    fx_finish(&f);
+}
+
+/* ---- failed syncs ---- */
+
+/* After a failed sync the page cache shows what the disk does not have. */
+static void a_start_reads_the_disk_and_not_the_cache(void **state)
+{
+    (void)state;
+    for (size_t len = 500; len <= 16000; len += 500) {
+        struct fixture f;
+        struct buf seen = {0}, later = {0};
+        start(&f, 0, STORE_SYNC_ACK);
+        put(&f, "a", 100);
+        vfs_mem_fail(f.vfs, MEM_SYNC, 1, ZERR_IO, MEM_FROM_THEN_ON);
+        assert_int_not_equal(fx_put(&f, "b", body_of('b', len), 0), 0);
+        fx_kill(&f);
+        vfs_mem_fail(f.vfs, MEM_SYNC, 0, 0, MEM_ONCE);
+        again(&f);
+        assert_int_equal(fx_names(&f, &seen), 0);
+        cut(&f);
+        assert_int_equal(fx_names(&f, &later), 0);
+        assert_true(slice_eq(buf_slice(&seen), buf_slice(&later)));
+        assert_int_equal(get(&f, "a"), 0);
+        buf_finish(&seen);
+        buf_finish(&later);
+        fx_finish(&f);
+    }
+}
+
+/* What the disk made of a failed round, all of it perhaps, never counts. */
+static void a_failed_round_never_comes_back(void **state)
+{
+    (void)state;
+    for (size_t len = 0; len <= 3000; len += 100) {
+        struct fixture f;
+        start(&f, 0, STORE_SYNC_ACK);
+        put(&f, "a", 100);
+        vfs_mem_fail(f.vfs, MEM_SYNC, 1, ZERR_IO, MEM_ONCE);
+        assert_int_equal(fx_put(&f, "b", body_of('b', len), 0), ZERR_IO);
+        cut(&f);
+        expect_names(&f, "a\n");
+        assert_int_equal(fx_stop(&f), 0);
+        fx_drop_index(&f);
+        again(&f);
+        expect_names(&f, "a\n");
+        fx_finish(&f);
+    }
+}
+
+/* ---- the history's file ---- */
+
+static int count_record(void *user, uint64_t rev, const struct record *rec)
+{
+    (void)rev, (void)rec;
+    ++*(unsigned *)user;
+    return 0;
+}
+
+/* The history is whole, and has so many records. (A removed file may be back after a power cut: the
+ * higher generation counts.) */
+static void expect_history(struct fixture *f, unsigned n_wanted)
+{
+    unsigned n_found = 0;
+    uint64_t generation = 0;
+    for (unsigned id = 0; id < DB_IDS; id++) {
+        unsigned n = 0;
+        char name[FILE_NAME_BYTES];
+        struct db_visitor v = {.user = &n, .record = count_record};
+        struct db_summary sum;
+        struct vfs_file *file;
+        (void)snprintf(name, sizeof(name), DB_NAME_FMT, id);
+        if (!has_file(f, name)) {
+            continue;
+        }
+        assert_int_equal(f->vfs->ops->open(f->vfs, name, VFS_READ, &file), 0);
+        assert_int_equal(db_scan(f->vfs, file, (struct db_pos){0}, &v, &sum, NULL), 0);
+        f->vfs->ops->close(file);
+        if (sum.state.generation > generation) {
+            generation = sum.state.generation;
+            n_found = n;
+            assert_int_equal(sum.end.off, sum.file_len);
+            assert_int_equal(sum.n_damaged, 0);
+        }
+        db_summary_finish(&sum);
+    }
+    assert_int_equal(n_found, n_wanted);
+}
+
+/* Whichever sync fails: what was acknowledged when the stop says that all is written is in the
+ * history on the disk, without any block's help. */
+static void a_stop_that_is_right_leaves_the_whole_history(void **state)
+{
+    unsigned n_good = 0;
+    (void)state;
+    for (uint64_t nth = 0; nth < 14; nth++) {
+        struct fixture f;
+        unsigned n_acked = 0;
+        start(&f, 8192, STORE_SYNC_ACK);
+        put(&f, "a", 100);
+        vfs_mem_fail(f.vfs, MEM_SYNC, nth, ZERR_IO, MEM_ONCE);
+        for (unsigned i = 0; i < 4; i++) {
+            char key[2] = {(char)('b' + i), '\0'};
+            n_acked += fx_put(&f, key, body_of((uint8_t)key[0], 5000), 0) == 0;
+        }
+        bool good = fx_stop(&f) == 0;
+        n_good += good;
+        fx_power_cut(&f, MEM_CRASH_SYNCED, 1);
+        if (good) {
+            expect_history(&f, 1 + n_acked);
+        }
+        fx_finish(&f);
+    }
+    assert_true(n_good >= 10);
+}
+
+static void a_torn_member_is_cut_off_before_the_next_one(void **state)
+{
+    struct fixture f;
+    struct buf torn = {0};
+    (void)state;
+    start(&f, 0, STORE_SYNC_ACK);
+    put(&f, "a", 100);
+    assert_int_equal(fx_stop(&f), 0);
+    struct slice whole = vfs_mem_get(f.vfs, "db0000000000");
+    assert_int_equal(buf_append(&torn, whole.ptr, whole.len), 0);
+    assert_int_equal(buf_append(&torn, whole.ptr, 100), 0);
+    vfs_mem_put(f.vfs, "db0000000000", buf_slice(&torn));
+    again(&f);
+    put(&f, "b", 100);
+    assert_int_equal(fx_stop(&f), 0);
+    expect_history(&f, 2);
+    buf_finish(&torn);
+    fx_finish(&f);
+}
+
+/* A history of that generation without records. */
+static void write_db(struct fixture *f, const char *name, const uint8_t *id, uint64_t generation)
+{
+    struct db_state s = {.next_backend_file = 1, .has_store_id = true, .generation = generation};
+    struct db_writer *w;
+    struct db_pos last, end;
+    memcpy(s.store_id, id, STORE_ID_BYTES);
+    assert_int_equal(db_writer_create(f->vfs, name, &s, &w), 0);
+    assert_int_equal(db_writer_finish(w, &s, &last, &end), 0);
+}
+
+static void the_store_id(struct fixture *f, uint8_t id[STORE_ID_BYTES])
+{
+    struct slice db = vfs_mem_get(f->vfs, "db0000000000");
+    assert_true(db.len > 40);
+    memcpy(id, db.ptr + 16 + 4, STORE_ID_BYTES); /* the first member's extra field */
+}
+
+static void the_higher_generation_wins(void **state)
+{
+    struct fixture f;
+    uint8_t id[STORE_ID_BYTES];
+    (void)state;
+    start(&f, 0, STORE_SYNC_ACK);
+    put(&f, "a", 100);
+    assert_int_equal(fx_stop(&f), 0);
+    the_store_id(&f, id);
+    write_db(&f, "db0000000001", id, 2);
+    again(&f);
+    expect_names(&f, "");
+    assert_true(has_file(&f, "db0000000001") && !has_file(&f, "db0000000000"));
+    fx_finish(&f);
+}
+
+/* The winner may be in the page cache only; so may its name. */
+static void the_winner_is_on_disk_before_the_others_go(void **state)
+{
+    (void)state;
+    for (int fails = 0; fails < 2; fails++) {
+        struct fixture f;
+        struct buf copy = {0};
+        struct vfs_file *file;
+        start(&f, 0, STORE_SYNC_ACK);
+        put(&f, "a", 100);
+        assert_int_equal(fx_stop(&f), 0);
+        struct slice db = vfs_mem_get(f.vfs, "db0000000000");
+        assert_int_equal(buf_append(&copy, db.ptr, db.len), 0);
+        struct iovec iov = {copy.ptr, copy.len};
+        assert_int_equal(f.vfs->ops->open(f.vfs, "db0000000001", VFS_WRITE | VFS_CREATE, &file), 0);
+        assert_int_equal(f.vfs->ops->pwritev(file, &iov, 1, 0), 0);
+        f.vfs->ops->close(file);
+        if (fails) {
+            vfs_mem_fail(f.vfs, MEM_SYNC_DIR, 1, ZERR_IO, MEM_ONCE);
+            assert_int_equal(fx_open(&f), ZERR_IO);
+            assert_true(has_file(&f, "db0000000000"));
+        } else {
+            assert_int_equal(f.vfs->ops->sync_dir(f.vfs), 0);
+            again(&f);
+            assert_false(has_file(&f, "db0000000000"));
+            cut(&f);
+        }
+        if (fails) {
+            again(&f);
+        }
+        expect_names(&f, "a\n");
+        buf_finish(&copy);
+        fx_finish(&f);
+    }
+}
+
+static void another_store_s_member_ends_the_history(void **state)
+{
+    struct fixture f;
+    struct buf both = {0};
+    (void)state;
+    fx_init(&f, 0);
+    uint8_t id[STORE_ID_BYTES] = "0123456789abcde", another[STORE_ID_BYTES] = "another store!!";
+    write_db(&f, "db0000000000", id, 1);
+    write_db(&f, "db0000000001", another, 1);
+    struct slice one = vfs_mem_get(f.vfs, "db0000000000"), two = vfs_mem_get(f.vfs, "db0000000001");
+    assert_int_equal(buf_append(&both, one.ptr, one.len), 0);
+    assert_int_equal(buf_append(&both, two.ptr, two.len), 0);
+    size_t len = one.len;
+    vfs_mem_put(f.vfs, "db0000000000", buf_slice(&both));
+    struct db_summary sum;
+    struct vfs_file *file;
+    static const struct db_visitor nothing = {0};
+    assert_int_equal(f.vfs->ops->open(f.vfs, "db0000000000", VFS_READ, &file), 0);
+    assert_int_equal(db_scan(f.vfs, file, (struct db_pos){0}, &nothing, &sum, NULL), 0);
+    f.vfs->ops->close(file);
+    assert_int_equal(sum.end.off, len);
+    assert_memory_equal(sum.state.store_id, id, STORE_ID_BYTES);
+    db_summary_finish(&sum);
+    buf_finish(&both);
+    fx_finish(&f);
+}
+
+static void a_block_s_number_is_used_once(void **state)
+{
+    struct fixture f;
+    (void)state;
+    start(&f, 4096, STORE_SYNC_ACK);
+    put(&f, "a", 3000);
+    put(&f, "b", 3000);
+    assert_int_equal(fx_stop(&f), 0);
+    assert_true(has_file(&f, "block0000000001"));
+    /* A sealed block may be elsewhere. */
+    assert_int_equal(f.vfs->ops->unlink(f.vfs, "block0000000001"), 0);
+    again(&f);
+    put(&f, "c", 3000);
+    assert_true(has_file(&f, "open0000000002"));
+    assert_false(has_file(&f, "open0000000001") || has_file(&f, "block0000000001"));
+    fx_finish(&f);
+}
+
+/* ---- damage in an unsealed block ---- */
+
+static void damage_below_what_was_durable_is_not_torn(void **state)
+{
+    struct fixture f;
+    (void)state;
+    start(&f, 0, STORE_SYNC_ACK);
+    put(&f, "k", 200);
+    put(&f, "k", 3000);
+    put(&f, "x", 100); /* says that the one before is on disk */
+    struct place at = body_place(&f, "k");
+    fx_kill(&f);
+    flip(&f, at);
+    again(&f);
+    expect_said(&f, "damaged", true);
+    assert_int_equal(get(&f, "k"), ZERR_DAMAGED); /* and not the older version */
+    expect_names(&f, "x\n");
+    fx_finish(&f);
+}
+
+static void a_copy_counts_only_with_its_body(void **state)
+{
+    (void)state;
+    for (int gone = 0; gone < 2; gone++) {
+        struct fixture f;
+        struct object obj;
+        start(&f, 0, STORE_SYNC_ACK);
+        put(&f, "a", 3000);
+        assert_int_equal(fx_copy(&f, "a", "b"), 0);
+        assert_int_equal(store_lookup(f.st, SLICE_LIT("a"), &obj), 0);
+        fx_kill(&f);
+        if (gone) { /* head and record */
+            for (uint64_t off = obj.frame.off; off < obj.body.off; off++) {
+                vfs_mem_flip(f.vfs, "open0000000000", off, 0xff);
+            }
+        } else {
+            flip(&f, obj.body);
+        }
+        fx_drop_index(&f);
+        again(&f);
+        expect_names(&f, "");
+        fx_finish(&f);
+    }
+}
+
+static void damage_that_the_history_knows_is_marked(void **state)
+{
+    struct fixture f;
+    (void)state;
+    start(&f, 8192, STORE_SYNC_ACK);
+    put(&f, "a", 5000);
+    put(&f, "b", 5000); /* a's block is sealed, and both are in the history */
+    struct place at = body_place(&f, "b");
+    fx_kill(&f);
+    assert_true(has_file(&f, "open0000000001"));
+    flip(&f, at);
+    again(&f);
+    expect_names(&f, "a\n");
+    fx_finish(&f);
+}
+
+static int expect_settled(void *user, const struct scan_frame *f)
+{
+    (void)user;
+    assert_true(f->verdict == SCAN_VALID || f->verdict == SCAN_VOID);
+    return 0;
+}
+
+/* I5, and it must be on disk before the block has its new name there. */
+static void a_block_that_recovery_seals_is_settled_on_disk(void **state)
+{
+    struct fixture f;
+    struct fx_upload u;
+    struct vfs_file *file;
+    struct scan_result result;
+    (void)state;
+    start(&f, 0, STORE_SYNC_ACK);
+    put(&f, "a", 100);
+    assert_int_equal(fx_begin(&f, &u, "never", 9000), 0);
+    fx_write(&f, &u, body_of('n', 5000));
+    fx_pump(&f);
+    put(&f, "b", 100);
+    fx_power_cut(&f, MEM_CRASH_EVERYTHING, 1); /* the upload's owner is gone as well */
+    again(&f);
+    fx_power_cut(&f, MEM_CRASH_SYNCED, 1);
+    assert_int_equal(f.vfs->ops->open(f.vfs, "block0000000000", VFS_READ, &file), 0);
+    assert_int_equal(scan_block(file, 0, SCAN_BODIES, expect_settled, NULL, &result), 0);
+    f.vfs->ops->close(file);
+    assert_int_equal(result.end, result.file_len);
+    again(&f);
+    expect_names(&f, "a\nb\n");
+    fx_finish(&f);
+}
+
+/* ---- the index ---- */
+
+static void copy_index(struct fixture *f, struct buf *keep, bool back)
+{
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/" INDEX_NAME, f->dir);
+    if (back) {
+        fx_drop_index(f);
+    }
+    FILE *file = fopen(path, back ? "wb" : "rb");
+    assert_non_null(file);
+    if (back) {
+        assert_int_equal(fwrite(keep->ptr, 1, keep->len, file), keep->len);
+    } else {
+        buf_reset(keep);
+        assert_int_equal(buf_reserve(keep, 4 << 20), 0);
+        keep->len = fread(keep->ptr, 1, keep->cap, file);
+        assert_true(keep->len > 0 && keep->len < keep->cap);
+    }
+    assert_int_equal(fclose(file), 0);
+}
+
+static void an_index_ahead_of_the_disk_is_made_anew(void **state)
+{
+    struct fixture f;
+    (void)state;
+    start(&f, 0, STORE_SYNC_BLOCK);
+    put(&f, "a", 100);
+    assert_int_equal(fx_stop(&f), 0);
+    again(&f);
+    put(&f, "b", 100);
+    cut(&f); /* the index is no part of it and has b */
+    expect_names(&f, "a\n");
+    fx_finish(&f);
+}
+
+static void an_index_of_a_lost_session_is_made_anew(void **state)
+{
+    struct fixture f;
+    struct buf keep = {0};
+    (void)state;
+    start(&f, 0, STORE_SYNC_BLOCK);
+    put(&f, "a", 100);
+    assert_int_equal(fx_stop(&f), 0);
+    again(&f);
+    put(&f, "b", 100);
+    fx_power_cut(&f, MEM_CRASH_SYNCED, 1);
+    copy_index(&f, &keep, false);
+    again(&f);
+    put(&f, "c", 100); /* the same revision */
+    fx_kill(&f);
+    copy_index(&f, &keep, true);
+    again(&f);
+    expect_names(&f, "a\nc\n");
+    buf_finish(&keep);
+    fx_finish(&f);
+}
+
+static void an_index_of_another_store_is_made_anew(void **state)
+{
+    struct fixture f;
+    struct buf keep = {0};
+    uint8_t id[STORE_ID_BYTES], other[STORE_ID_BYTES];
+    (void)state;
+    start(&f, 0, STORE_SYNC_ACK);
+    put(&f, "a", 100);
+    assert_int_equal(fx_stop(&f), 0);
+    the_store_id(&f, id);
+    copy_index(&f, &keep, false);
+    fx_finish(&f);
+    fx_init(&f, 0);
+    assert_int_equal(f.vfs->ops->random(f.vfs, other, sizeof(other)), 0); /* not the same again */
+    again(&f);
+    put(&f, "b", 100);
+    assert_int_equal(fx_stop(&f), 0);
+    the_store_id(&f, other);
+    assert_memory_not_equal(id, other, sizeof(id));
+    copy_index(&f, &keep, true);
+    again(&f);
+    expect_names(&f, "b\n");
+    buf_finish(&keep);
+    fx_finish(&f);
+}
+
+/* ---- reading ---- */
+
+static void a_piece_is_checked_before_it_is_sent(void **state)
+{
+    struct fixture f;
+    (void)state;
+    start(&f, 0, STORE_SYNC_ACK);
+    put(&f, "a", LARGE);
+    struct place at = body_place(&f, "a");
+    at.off += 3 * (uint64_t)PIECE_BYTES;
+    flip(&f, at);
+    assert_int_equal(get(&f, "a"), ZERR_DAMAGED);
+    fx_pump(&f);
+    expect_names(&f, "");
+    fx_finish(&f);
+}
+
+static void an_error_of_the_device_is_no_damage(void **state)
+{
+    (void)state;
+    for (uint64_t nth = 1;; nth++) {
+        struct fixture f;
+        start(&f, 0, STORE_SYNC_ACK);
+        put(&f, "a", LARGE);
+        vfs_mem_fail(f.vfs, MEM_READ, nth, ZERR_IO, MEM_ONCE);
+        int rc = get(&f, "a");
+        bool failed = vfs_mem_failed(f.vfs) > 0;
+        assert_true(rc == 0 || (failed && rc == ZERR_IO));
+        vfs_mem_fail(f.vfs, MEM_READ, 0, 0, MEM_ONCE);
+        fx_pump(&f);
+        expect_names(&f, "a\n");
+        assert_int_equal(get(&f, "a"), 0);
+        fx_finish(&f);
+        if (!failed) {
+            assert_true(nth > 2);
+            return;
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_block_of_a_round_is_synced),
+        cmocka_unit_test(a_delete_is_synced),
+        cmocka_unit_test(no_block_before_the_history_is_on_disk),
+        cmocka_unit_test(what_is_not_synced_is_not_called_durable),
+        cmocka_unit_test(conditions_see_earlier_commits_of_their_round),
+        cmocka_unit_test(a_full_block_is_on_disk_with_sync_block),
+        cmocka_unit_test(the_history_names_only_what_is_synced),
+        cmocka_unit_test(a_kill_loses_nothing_with_sync_block),
+        cmocka_unit_test(a_start_reads_the_disk_and_not_the_cache),
+        cmocka_unit_test(a_failed_round_never_comes_back),
+        cmocka_unit_test(a_stop_that_is_right_leaves_the_whole_history),
+        cmocka_unit_test(a_torn_member_is_cut_off_before_the_next_one),
+        cmocka_unit_test(the_higher_generation_wins),
+        cmocka_unit_test(the_winner_is_on_disk_before_the_others_go),
+        cmocka_unit_test(another_store_s_member_ends_the_history),
+        cmocka_unit_test(a_block_s_number_is_used_once),
+        cmocka_unit_test(damage_below_what_was_durable_is_not_torn),
+        cmocka_unit_test(a_copy_counts_only_with_its_body),
+        cmocka_unit_test(damage_that_the_history_knows_is_marked),
+        cmocka_unit_test(a_block_that_recovery_seals_is_settled_on_disk),
+        cmocka_unit_test(an_index_ahead_of_the_disk_is_made_anew),
+        cmocka_unit_test(an_index_of_a_lost_session_is_made_anew),
+        cmocka_unit_test(an_index_of_another_store_is_made_anew),
+        cmocka_unit_test(a_piece_is_checked_before_it_is_sent),
+        cmocka_unit_test(an_error_of_the_device_is_no_damage),
+    };
+    return cmocka_run_group_tests_name("order", tests, NULL, NULL);
+}
