@@ -73,7 +73,7 @@ static void requests_that_a_web_page_caused_are_refused(void **state)
     assert_int_equal(code, S3_ACCESS_DENIED);
 }
 
-static void there_must_be_exactly_one_host(void **state)
+static void there_must_be_exactly_one_host_and_it_is_ours(void **state)
 {
     struct s3_head head = {0};
     enum s3_code code = S3_INTERNAL_ERROR;
@@ -83,6 +83,11 @@ static void there_must_be_exactly_one_host(void **state)
     assert_int_equal(code, S3_BAD_HOST);
     head = (struct s3_head){.host = SLICE_LIT("localhost"), .n_host = 2};
     assert_int_equal(s3_access_check(&head, &code), ZERR_INVALID);
+    /* A name of the page's own that resolves to 127.0.0.1. */
+    head = (struct s3_head){.host = SLICE_LIT("evil.example:7711"), .n_host = 1};
+    code = S3_INTERNAL_ERROR;
+    assert_int_equal(s3_access_check(&head, &code), ZERR_INVALID);
+    assert_int_equal(code, S3_BAD_HOST);
 }
 
 int main(void)
@@ -91,7 +96,7 @@ int main(void)
         cmocka_unit_test(loopback_hosts_are_accepted_with_any_port),
         cmocka_unit_test(every_other_host_is_refused),
         cmocka_unit_test(requests_that_a_web_page_caused_are_refused),
-        cmocka_unit_test(there_must_be_exactly_one_host),
+        cmocka_unit_test(there_must_be_exactly_one_host_and_it_is_ours),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
