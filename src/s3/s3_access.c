@@ -3,7 +3,8 @@
  * Only loopback addresses are bound, but a browser on this machine can be made to reach them by any
  * page: by a cross-origin request (browsers add Origin or Sec-Fetch-Site), or by a name of the
  * page's own that resolves to 127.0.0.1 (then Host is that name). S3 clients send none of these.
- * No answer grants anything across origins, so preflights fail as well. */
+ * No answer grants anything across origins, so preflights fail as well. With -auth nothing of this is
+ * asked: a page has no key, and a link that was signed may be followed from anywhere. */
 #include "s3/s3_access.h"
 
 #include "base/num.h"

@@ -240,17 +240,18 @@ static bool single(const struct http_request *req, const char *name, struct slic
 /* A time as mail and HTTP have it, with or without words for the zone; or as signatures do. */
 static int parse_date(struct slice s, int64_t *ret_ms)
 {
-    char text[TIME_HTTP_LEN + 1];
+    const size_t zone = TIME_HTTP_LEN - 4; /* where " GMT" begins */
+    char text[TIME_HTTP_LEN];
 
     if (time_parse_basic(s, ret_ms) == 0 || time_parse_http(s, ret_ms) == 0) {
         return 0;
     }
-    if (s.len != TIME_HTTP_LEN + 2 || (memcmp(s.ptr + s.len - 6, " +0000", 6) != 0 &&
-                                       memcmp(s.ptr + s.len - 6, " -0000", 6) != 0)) {
+    if (s.len != zone + 6 ||
+        (memcmp(s.ptr + zone, " +0000", 6) != 0 && memcmp(s.ptr + zone, " -0000", 6) != 0)) {
         return ZERR_INVALID;
     }
-    memcpy(text, s.ptr, s.len - 6);
-    memcpy(text + s.len - 6, " GMT", 4);
+    memcpy(text, s.ptr, zone);
+    memcpy(text + zone, " GMT", 4);
     return time_parse_http(slice_of(text, TIME_HTTP_LEN), ret_ms);
 }
 

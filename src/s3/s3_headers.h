@@ -2,7 +2,8 @@
  *
  * An object keeps two lists of attributes, both whole header names with their values byte for
  * byte: user metadata (`X-Amz-Meta-Md5`, spelled as Go's net/http does, since the original's
- * directories have it so), and the system headers that describe the body (Content-Type, ...).
+ * directories have it so), and the system headers that describe the body (Content-Type, ..., and
+ * the checksum that came with it, as X-Amz-Checksum-Crc32 or its like: s3_digest.h).
  *
  * Slices point into the request or its arena and live as long as it does. */
 #ifndef ZKV_S3_S3_HEADERS_H

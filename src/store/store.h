@@ -114,7 +114,8 @@ struct put_hasher {
     int (*update)(struct put_hasher *, const struct chunk *);
     /* In a worker, behind the last chunk and the MD5's comparison. ZERR_BAD_DIGEST: the body is not
      * what it should be, nothing is stored; ZERR_NOMEM. late: where the bytes of the last sys
-     * attribute's value lie, which may be overwritten (a result that is kept with the object). */
+     * attribute's value lie, which may be overwritten (a result that is kept with the object); NULL:
+     * there is none. */
     int (*finish)(struct put_hasher *, uint8_t *late);
     /* On the loop: the store is done with it, perhaps before done(), perhaps after put_abort(). */
     void (*release)(struct put_hasher *);

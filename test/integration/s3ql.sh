@@ -5,7 +5,8 @@
 # s3qllock, s3qlrm, a second rsync that sends no data, umount, fsck --force, s3ql_verify --data,
 # Ctrl+C, a start from the same directory, a mount from an empty cache ("another machine"), every
 # checksum; kill -9 of the server in the middle of an upload, after which S3QL carries on; and one
-# damaged object, which is EIO for its file while the mount lives; `-- mount.s3ql`.
+# damaged object, which is EIO for its file while the mount lives; `-- mount.s3ql`. With -auth the right
+# password is let in and a wrong one is not; s3c4 does all the rest with -auth, too.
 #
 # S3QL's programs come from scripts/debian13; what this mounts and starts ends with it.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -140,25 +141,48 @@ same_as_source()
 mkdir -p "$outside/mountpoint"
 make_source
 mount --bind "$outside" "$seen" || fail "cannot bind $outside"
+
+# write_authinfo PASSWORD: S3QL's own file of passwords.
+write_authinfo()
+{
+    cat >"$outside/authinfo2" <<END
+[zipkv]
+storage-url: $scheme://
+backend-login: backup
+backend-password: $1
+fs-passphrase: secret
+END
+    chmod 600 "$outside/authinfo2"
+}
+
+# With the cache of that name.
+mkfs_s3ql()
+{
+    mkdir "$outside/cache-$1"
+    printf 'secret\nsecret\n' | s3ql timeout 60 mkfs.s3ql --authfile "$auth" --cachedir "$inside/cache-$1" \
+        --log none --backend-options no-ssl "$scheme://$SERVER_ADDR/bucket" >"$WORK/said" 2>&1
+}
+
+printf 'backup:right\n' >"$WORK/keys"
+chmod 600 "$WORK/keys"
+new_store auth
+start_server "$STORE" -auth "$WORK/keys"
+write_authinfo wrong
+mkfs_s3ql wrong && fail "a wrong password is let in"
+expect_match "what mkfs.s3ql says of a wrong password" "$(cat "$WORK/said")" "*403 Forbidden*"
+expect_eq "objects stored with a wrong password" \
+    "$("$ZKV_BIN/tools/zipkvhistory" -dir "$STORE" 2>/dev/null | grep -c put)" 0
+write_authinfo right
+mkfs_s3ql right || fail "the right password: $(cat "$WORK/said")"
+stop_server INT
+ok "-auth: the right password is let in, a wrong one is not"
+[ "$scheme" != s3c4 ] || server_options+=(-auth "$WORK/keys")
+
 new_store store
 start_server "$STORE" "${server_options[@]}"
 address=$SERVER_ADDR
 url=$scheme://$address/bucket
-cat >"$outside/authinfo2" <<END
-[zipkv]
-storage-url: $scheme://
-backend-login: anyone
-backend-password: anything
-fs-passphrase: secret
-END
-chmod 600 "$outside/authinfo2"
-
-mkdir "$outside/cache-first"
-printf 'secret\nsecret\n' | s3ql timeout 60 mkfs.s3ql --authfile "$auth" --cachedir "$inside/cache-first" \
-    --log none --backend-options no-ssl "$url" >"$WORK/said" 2>&1 || {
-    cat "$WORK/said" >&2
-    fail "mkfs.s3ql"
-}
+mkfs_s3ql first || fail "mkfs.s3ql: $(cat "$WORK/said")"
 ok "mkfs.s3ql"
 
 mount_s3ql first

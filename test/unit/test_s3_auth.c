@@ -613,6 +613,23 @@ static void presigned_requests_must_say_all(void **state)
     expect_out(S3_FORBIDDEN);
 }
 
+static void version_2_in_the_query_holds_for_its_time(void **state)
+{
+    static const struct example e = {
+        HTTP_METHOD_GET,
+        "/johnsmith/photos/puppy.jpg?AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&"
+        "Signature=NpgCjnDzrM%2BWFzoENXmpNDUsSn8%3D&Expires=1175139620",
+        {{"Host", "johnsmith.s3.amazonaws.com"}},
+        "Thu, 29 Mar 2007 03:40:20 GMT"};
+
+    (void)state;
+    expect_in(&e);
+    assert_int_equal(check_at("Thu, 29 Mar 2007 03:40:21 GMT"), ZERR_INVALID);
+    assert_int_equal(why.code, S3_FORBIDDEN);
+    assert_string_equal(why.message, "Request has expired");
+    change_each_byte(&e, &req.target);
+}
+
 static void version_2_does_not_go_with_chunks(void **state)
 {
     (void)state;
@@ -706,6 +723,18 @@ static void who_it_is_decides_what_they_may(void **state)
     assert_false(who.read_only);
     sign("0PN5J17HBGZHT7JJ3X82", 0, "", out); /* with somebody else's secret */
     expect_out(S3_SIGNATURE_DOES_NOT_MATCH);
+}
+
+static void each_region_has_its_own_key(void **state)
+{
+    char out[400];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        expect_in(&GET_OBJECT);                   /* of us-east-1 */
+        sign("AKIAIOSFODNN7EXAMPLE", 0, "", out); /* of another one */
+        assert_int_equal(check_at(MAY_24), 0);
+    }
 }
 
 /* ---- the file ---- */
@@ -807,9 +836,11 @@ int main(void)
         A(clocks_may_be_a_quarter_of_an_hour_apart),
         A(presigned_requests_hold_for_their_time),
         A(presigned_requests_must_say_all),
+        A(version_2_in_the_query_holds_for_its_time),
         A(version_2_does_not_go_with_chunks),
         A(what_clients_do_differently_is_understood),
         A(who_it_is_decides_what_they_may),
+        A(each_region_has_its_own_key),
         A(lines_that_mean_nothing_else_are_refused),
         A(nobody_else_may_read_the_file),
         A(a_change_of_the_file_counts_within_seconds),
