@@ -190,6 +190,33 @@ static void a_full_disk_is_slow_down_and_the_body_is_not_asked_for(void **state)
     toy_clear(&t);
 }
 
+static void continue_is_said_when_there_is_room(void **state)
+{
+    struct toy gone = {0}, t = {0};
+    struct slice body = pattern(1000000);
+
+    (void)state;
+    toy_init(&gone, HTTP_METHOD_PUT, "/bucket/gone");
+    set_body(&gone, body);
+    begin(&gone);
+    for (int i = 0; i < 9 && !gone.paused; i++) {
+        give_body(&gone);
+    }
+    workers_inline_drain(&workers); /* some of it is in the file */
+    drop_connection(&gone);         /* its room is about to be cut off */
+    toy_init(&t, HTTP_METHOD_PUT, "/bucket/k");
+    set_body(&t, slice_str("text"));
+    begin(&t);
+    assert_false(t.proceeded);
+    assert_false(t.responded);
+    finish(&t);
+    assert_true(t.proceeded);
+    assert_int_equal(t.status, 200);
+    toy_clear(&gone);
+    toy_clear(&t);
+    free((void *)body.ptr);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +229,7 @@ int main(void)
         T(too_much_metadata_and_too_long_keys_are_refused),
         T(conditions_on_writing_hold),
         T(a_full_disk_is_slow_down_and_the_body_is_not_asked_for),
+        T(continue_is_said_when_there_is_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
