@@ -223,11 +223,15 @@ static int exchange(struct wire *w, struct slice in, bool *ret_cut)
 
 static uint8_t large[LARGE];
 
+struct before {
+    const char *head, *text;
+};
+
 struct request {
     const char *name;
-    const char *before; /* a request without a body that prepares, or NULL */
-    const char *head;   /* without Host and Content-Length */
-    const char *text;   /* the body, or NULL: n_body bytes of `large` */
+    const struct before *before; /* requests that prepare, ended by {0}; or NULL */
+    const char *head;            /* without Host and Content-Length; %ID%: the upload's */
+    const char *text;            /* the body, or NULL: n_body bytes of `large` */
     size_t n_body;
     int status;       /* when all is well */
     const char *find; /* in the answer */
@@ -239,7 +243,18 @@ struct request {
 #define DELETE_XML                                                                                 \
     "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Object><Key>d1</Key></Object>"     \
     "<Object><Key>none</Key></Object></Delete>"
-#define COPY_TO_D1 "PUT /bucket/d1 HTTP/1.1\r\nx-amz-copy-source: /bucket/small\r\n"
+#define COMPLETE_XML                                                                               \
+    "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"                                    \
+    "<ETag>\"5d41402abc4b2a76b9719d911017c592\"</ETag></Part></CompleteMultipartUpload>"
+
+static const struct before D1[] = {
+    {"PUT /bucket/d1 HTTP/1.1\r\nx-amz-copy-source: /bucket/small\r\n", ""}, {0}};
+static const struct before UPLOAD[] = {
+    {"POST /bucket/m?uploads HTTP/1.1\r\nx-amz-meta-a: b\r\n", ""}, {0}};
+static const struct before PARTS[] = {
+    {"POST /bucket/m?uploads HTTP/1.1\r\nx-amz-meta-a: b\r\n", ""},
+    {"PUT /bucket/m?partNumber=1&uploadId=%ID% HTTP/1.1\r\n", "hello"},
+    {0}};
 
 static const struct request REQUESTS[] = {
     {"put", NULL, "PUT /bucket/p1 HTTP/1.1\r\nx-amz-meta-a: b\r\nContent-Type: x/y\r\n", "hello", 0,
@@ -266,39 +281,86 @@ static const struct request REQUESTS[] = {
      "PUT /bucket/c2 HTTP/1.1\r\nx-amz-copy-source: /bucket/small\r\n"
      "x-amz-metadata-directive: REPLACE\r\nx-amz-meta-b: c\r\n",
      "", 0, 200, "CopyObjectResult", 0, "HEAD /bucket/c2 HTTP/1.1\r\n", 200},
-    {"delete", COPY_TO_D1, "DELETE /bucket/d1 HTTP/1.1\r\n", "", 0, 204, "204", 0,
+    {"delete", D1, "DELETE /bucket/d1 HTTP/1.1\r\n", "", 0, 204, "204", 0,
      "HEAD /bucket/d1 HTTP/1.1\r\n", 404},
-    {"delete of many", COPY_TO_D1,
+    {"delete of many", D1,
      "POST /bucket?delete HTTP/1.1\r\nContent-MD5: /PhYSmoWDpQzx9dDfqZ2DQ==\r\n", DELETE_XML, 0,
      200, "<Deleted><Key>d1</Key></Deleted>", 0, "HEAD /bucket/d1 HTTP/1.1\r\n", 404},
     {"buckets", NULL, "GET / HTTP/1.1\r\n", "", 0, 200, "<Name>bucket</Name>", 0, NULL, 0},
     {"location", NULL, "GET /bucket?location HTTP/1.1\r\n", "", 0, 200, "LocationConstraint", 0,
      NULL, 0},
+    {"put with SHA-256", NULL,
+     "PUT /bucket/p4 HTTP/1.1\r\nx-amz-content-sha256: "
+     "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\r\n",
+     "hello", 0, 200, "ETag", 0, "HEAD /bucket/p4 HTTP/1.1\r\n", 200},
+    {"put with a checksum", NULL,
+     "PUT /bucket/p5 HTTP/1.1\r\n"
+     "x-amz-checksum-sha256: LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=\r\n",
+     "hello", 0, 200, "ETag", 0, "HEAD /bucket/p5 HTTP/1.1\r\n", 200},
+    {"put in chunks", NULL,
+     "PUT /bucket/p6 HTTP/1.1\r\nContent-Encoding: aws-chunked\r\n"
+     "x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\n"
+     "x-amz-decoded-content-length: 5\r\nx-amz-trailer: x-amz-checksum-sha256\r\n",
+     "5\r\nhello\r\n0\r\n"
+     "x-amz-checksum-sha256:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=\r\n\r\n",
+     0, 200, "ETag", 0, "HEAD /bucket/p6 HTTP/1.1\r\n", 200},
+    {"begin in parts", NULL, "POST /bucket/m?uploads HTTP/1.1\r\n", "", 0, 200, "<UploadId>", 0,
+     NULL, 0},
+    {"a part", UPLOAD, "PUT /bucket/m?partNumber=1&uploadId=%ID% HTTP/1.1\r\n", "hello", 0, 200,
+     "ETag", 0, NULL, 0},
+    {"a copied part", UPLOAD,
+     "PUT /bucket/m?partNumber=1&uploadId=%ID% HTTP/1.1\r\nx-amz-copy-source: /bucket/large\r\n",
+     "", 0, 200, "CopyPartResult", 0, NULL, 0},
+    {"list of parts", PARTS, "GET /bucket/m?uploadId=%ID% HTTP/1.1\r\n", "", 0, 200,
+     "<PartNumber>1</PartNumber>", 0, NULL, 0},
+    {"complete", PARTS, "POST /bucket/m?uploadId=%ID% HTTP/1.1\r\n", COMPLETE_XML, 0, 200,
+     "CompleteMultipartUploadResult", 0, "HEAD /bucket/m HTTP/1.1\r\n", 200},
+    {"abort", PARTS, "DELETE /bucket/m?uploadId=%ID% HTTP/1.1\r\n", "", 0, 204, "204", 0,
+     "GET /bucket/m?uploadId=%ID% HTTP/1.1\r\n", 404},
     {"bad request", NULL, "GET /bucket/%zz HTTP/1.1\r\n", "", 0, 400, "<Error>", 0, NULL, 0},
 };
 
+static char upload_id[17] = "none";
+
+/* text NULL: n_body bytes of `large`. */
 static void text_of(struct buf *out, const char *head, const char *text, size_t n_body)
 {
+    const char *id = strstr(head, "%ID%");
     size_t n = text != NULL ? strlen(text) : n_body;
     buf_reset(out);
-    assert_int_equal(
-        buf_printf(out, "%sHost: 127.0.0.1:7711\r\nContent-Length: %zu\r\n\r\n", head, n), 0);
+    assert_int_equal(buf_printf(out, "%.*s%s%sHost: 127.0.0.1:7711\r\nContent-Length: %zu\r\n\r\n",
+                                id != NULL ? (int)(id - head) : (int)strlen(head), head,
+                                id != NULL ? upload_id : "", id != NULL ? id + 4 : "", n),
+                     0);
     assert_int_equal(buf_append(out, text != NULL ? (const void *)text : large, n), 0);
 }
 
 /* Without a fault: must be this. */
-static void expect(const char *head, int status)
+static void expect(const char *head, const char *text, int status)
 {
     static struct wire w;
     struct buf in = {0};
     bool cut;
-    text_of(&in, head, "", 0);
+    text_of(&in, head, text, 0);
     int got = exchange(&w, buf_slice(&in), &cut);
     if (got != status || cut) {
         fail_msg("%s gives %d", head, got);
     }
+    const char *id = strstr((const char *)w.out.ptr, "<UploadId>");
+    if (id != NULL) {
+        memcpy(upload_id, id + 10, 16);
+    }
     buf_finish(&in);
     buf_finish(&w.out);
+}
+
+/* What must come before, and the text of the request. */
+static void prepare(const struct request *r, struct buf *in)
+{
+    for (const struct before *b = r->before; b != NULL && b->head != NULL; b++) {
+        expect(b->head, b->text, 200);
+    }
+    text_of(in, r->head, r->text, r->n_body);
 }
 
 static void check_answer(const struct request *r, struct wire *w, const char *what, int status,
@@ -319,30 +381,28 @@ static void check_answer(const struct request *r, struct wire *w, const char *wh
         }
     }
     if (r->then != NULL) {
-        expect(r->then, r->then_status);
+        expect(r->then, "", r->then_status);
     }
 }
 
-static void one_fault(const struct request *r, struct wire *w, struct slice in,
+static void one_fault(const struct request *r, struct wire *w, struct buf *in,
                       const struct fault_call *c, enum fault_times times)
 {
     char what[200];
     bool cut;
     (void)snprintf(what, sizeof(what), "%s: %s allocation %d, %s", r->name, oom_kind_names[c->kind],
                    (int)c->nth, times == FAULT_ONCE ? "once" : "from then on");
-    if (r->before != NULL) {
-        expect(r->before, 200);
-    }
+    prepare(r, in);
     n_runs++;
     n_failed = 0;
     fault_arm(c->kind, c->nth, times, 1);
-    int status = exchange(w, in, &cut);
+    int status = exchange(w, buf_slice(in), &cut);
     n_failed += fault_disarm();
     if (n_failed == 0) {
         fail_msg("%s: was not made", what);
     }
     check_answer(r, w, what, status, cut);
-    expect("HEAD /bucket/large HTTP/1.1\r\n", 200);
+    expect("HEAD /bucket/large HTTP/1.1\r\n", "", 200);
     if (f.fatal) {
         fail_msg("%s: %s", what, f.notes);
     }
@@ -355,11 +415,8 @@ static void sweep(const struct request *r)
     struct buf in = {0};
     bool cut;
     assert_int_equal(buf_reserve(&w.out, 2 * LARGE), 0);
-    text_of(&in, r->head, r->text, r->n_body);
     for (int i = 0; i < 2; i++) { /* the second time nothing is made that stays */
-        if (r->before != NULL) {
-            expect(r->before, 200);
-        }
+        prepare(r, &in);
         fault_record();
         int status = exchange(&w, buf_slice(&in), &cut);
         size_t n = fault_recorded(&calls);
@@ -368,8 +425,8 @@ static void sweep(const struct request *r)
         }
         check_answer(r, &w, r->name, status, cut);
         for (size_t k = 0; i == 1 && k < n; k++) {
-            one_fault(r, &w, buf_slice(&in), &calls[k], FAULT_ONCE);
-            one_fault(r, &w, buf_slice(&in), &calls[k], FAULT_FROM_THEN_ON);
+            one_fault(r, &w, &in, &calls[k], FAULT_ONCE);
+            one_fault(r, &w, &in, &calls[k], FAULT_FROM_THEN_ON);
         }
         if (i == 1) {
             print_message("%s: %zu allocations\n", r->name, n);
