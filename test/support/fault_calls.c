@@ -106,6 +106,13 @@ int fault_fstat(struct fault_site *s, int fd, struct stat *st)
 ssize_t fault_pread(struct fault_site *s, int fd, void *buf, size_t n, off_t off)
 {
     int code = enter(s);
+    if (code == FAULT_GARBLED) {
+        ssize_t r = pread(fd, buf, n, off);
+        if (r > 0) {
+            ((uint8_t *)buf)[r / 2] ^= 0x10;
+        }
+        return r;
+    }
     if (code != 0 && code != FAULT_SHORT) {
         return -1;
     }

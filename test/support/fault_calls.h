@@ -25,6 +25,7 @@
 /* Beside errno's values: */
 #define FAULT_SHORT 10000     /* the transfer ends early */
 #define FAULT_HALF_FULL 10001 /* ... and what would be the rest gives ENOSPC */
+#define FAULT_GARBLED 10002   /* what is read is not what is on the disk */
 
 #define FAULT_CALLS(X)                                                                             \
     X(openat)                                                                                      \
