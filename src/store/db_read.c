@@ -349,9 +349,16 @@ static int trusted_extra(struct scan *s, uint64_t off, uint64_t rev, struct db_e
     return err == ZERR_NOT_FOUND ? ZERR_CORRUPT : err;
 }
 
+/* Nothing that was not known before it: it does not prove that the damage before it is not the torn
+ * end of the file, where a disk may leave what its sectors held earlier. */
+static bool says_nothing(const struct db_extra *x, struct db_pos bad, uint64_t last_seq)
+{
+    return x->count == 0 && x->first_rev == bad.rev && x->last_seq <= last_seq;
+}
+
 /* From the member at `bad`, which is not good, to the next good one. *ret_lost: what lies between.
- * ZERR_NOT_FOUND: there is none. */
-static int pass_over(struct scan *s, struct db_pos bad, struct db_pos *ret_next,
+ * known_seq: last_seq of what came before. ZERR_NOT_FOUND: there is none. */
+static int pass_over(struct scan *s, struct db_pos bad, uint64_t known_seq, struct db_pos *ret_next,
                      struct db_extra *ret_lost, uint64_t *ret_n)
 {
     struct db_pos at = bad;
@@ -374,6 +381,9 @@ static int pass_over(struct scan *s, struct db_pos bad, struct db_pos *ret_next,
             return err;
         }
         err = trusted_extra(s, at.off, at.rev, &extra);
+        if (err == 0 && says_nothing(&extra, bad, known_seq)) {
+            err = ZERR_CORRUPT;
+        }
         if (err == ZERR_CORRUPT) {
             continue;
         }
@@ -468,7 +478,7 @@ static int take_damage(struct scan *s, struct db_summary *sum, bool *ret_found,
     struct db_pos next;
     bool known = s->has_store_id;
     uint64_t n;
-    int err = pass_over(s, sum->end, &next, &lost, &n);
+    int err = pass_over(s, sum->end, sum->state.last_seq, &next, &lost, &n);
 
     *ret_found = err != ZERR_NOT_FOUND;
     if (err != 0) {

@@ -614,6 +614,25 @@ static void zeros_or_garbage_behind_the_last_member_are_the_end(void **state)
     buf_finish(&file);
 }
 
+/* A disk may leave older bytes in the sectors of a torn append: here the empty first member. */
+static void an_old_member_behind_a_torn_one_is_the_end(void **state)
+{
+    struct buf file = {0};
+    uint64_t torn, end;
+
+    (void)state;
+    (void)append_member(&file, 0, 0);
+    end = file.len;
+    torn = append_member(&file, 0, 40);
+    assert_true(file.len - torn > end + 100);
+    memmove(file.ptr + torn + 90, file.ptr, end);
+    assert_int_equal(scan_bytes(&file), 0);
+    assert_int_equal(seen.n_records, 0);
+    assert_int_equal(seen.n_damage, 0);
+    assert_int_equal(sum.end.off, end);
+    buf_finish(&file);
+}
+
 static void damage_in_the_middle_is_passed_over_and_said(void **state)
 {
     struct buf file = {0};
@@ -1035,6 +1054,7 @@ int main(void)
         TEST(the_originals_reader_reads_our_file),
         TEST(a_file_torn_anywhere_gives_a_prefix_of_members),
         TEST(zeros_or_garbage_behind_the_last_member_are_the_end),
+        TEST(an_old_member_behind_a_torn_one_is_the_end),
         TEST(damage_in_the_middle_is_passed_over_and_said),
         TEST(a_member_whose_head_is_gone_is_passed_over_by_search),
         TEST(damage_of_several_members_in_a_row_is_said_once),
