@@ -490,13 +490,18 @@ static int remove_unborn(struct recovery *r)
             continue;
         }
         block_name(name, b->number, false);
-        if (!is_unborn(r->st->vfs, b)) {
+        /* Died while it was made, or before its first commit: a power cut leaves zeros, or garbage. */
+        int rc;
+        if (is_unborn(r->st->vfs, b)) {
+            rc = r->st->vfs->ops->unlink(r->st->vfs, name);
+        } else {
+            char bad[FILE_NAME_BYTES + 4];
+            (void)snprintf(bad, sizeof(bad), "bad-%s", name);
             store_note(r->st, LOG_ERROR,
-                       "%s has no valid header: nothing in it can be read, it is left alone", name);
-            continue;
+                       "%s has no valid header, nothing in it can be read: renamed to %s", name,
+                       bad);
+            rc = r->st->vfs->ops->rename(r->st->vfs, name, bad);
         }
-        int rc = r->st->vfs->ops->unlink(
-            r->st->vfs, name); /* died while it was made, or before its first commit */
         if (rc != 0) {
             return rc;
         }

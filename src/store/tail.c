@@ -115,6 +115,7 @@ static int see_frame(void *user, const struct scan_frame *f)
         break;
     case SCAN_BAD_RECORD:
         loose.len = f->len;
+        loose.may_be_late = f->head.kind == FRAME_PUT;
         break;
     case SCAN_GARBAGE:
         if (!c->block->file->open) {
@@ -204,9 +205,20 @@ static bool is_dropped(const struct tail *t, const struct seq_row *row)
                                     row->seq > t->durable_seq);
 }
 
+/* Numbers of [first, last] that the last session acknowledged and the db does not have. */
+static uint64_t n_durable_in(const struct tail *t, uint64_t first, uint64_t last)
+{
+    uint64_t session = SEQ_FIRST(SEQ_SESSION(t->durable_seq));
+    uint64_t from = session > t->last_seq ? session : t->last_seq + 1;
+    first = first > from ? first : from;
+    last = last < t->durable_seq ? last : t->durable_seq;
+    return last >= first ? last - first + 1 : 0;
+}
+
 static int decide_row(void *user, const struct seq_row *row)
 {
     struct tail *t = user;
+    t->n_accounted += n_durable_in(t, row->seq, row->seq + row->n_records - 1);
     struct tail_block *b = find_block(t, row->frame.block);
     if (!is_dropped(t, row)) {
         if ((row->seq <= t->last_seq || row->seq <= t->durable_seq) &&
@@ -220,6 +232,16 @@ static int decide_row(void *user, const struct seq_row *row)
     return add_loose(t, (struct tail_loose){.at = row->frame});
 }
 
+/* Is every number that was acknowledged in a frame that can be read, or void? */
+static bool is_complete(const struct tail *t)
+{
+    uint64_t n = t->n_accounted;
+    for (size_t i = 0; i < t->n_voids; i++) {
+        n += n_durable_in(t, t->voids[i].first, t->voids[i].last);
+    }
+    return n >= n_durable_in(t, 0, t->durable_seq);
+}
+
 /* Damage or torn? */
 static int decide_loose(struct tail *t, struct tail_loose *l, tail_known_fn *known, void *user)
 {
@@ -229,7 +251,11 @@ static int decide_loose(struct tail *t, struct tail_loose *l, tail_known_fn *kno
     if (is_known) {
         keep_until(b, l->at.off + l->len);
     }
-    l->unreadable = l->unreadable || is_known || (l->len > 0 && l->at.off < b->synced_off);
+    bool before_synced = l->len > 0 && l->at.off < b->synced_off;
+    if (before_synced && l->may_be_late && is_complete(t)) {
+        before_synced = false;
+    }
+    l->unreadable = l->unreadable || is_known || before_synced;
     return rc;
 }
 

@@ -12,6 +12,8 @@
  *   record unreadable, or no head            the frames of one round are written in any order: if all
  *                                            frames behind are of the round that died, and nobody
  *                                            (the index) knows of a body there, torn: likewise.
+ *                                            So, too, the record of an upload that began before
+ *                                            what lies behind it, if no number is missing.
  *                                            Else damage, name unknown: left where it is */
 #ifndef ZKV_STORE_TAIL_H
 #define ZKV_STORE_TAIL_H
@@ -31,9 +33,10 @@ struct tail_block {
 
 struct tail_loose { /* a frame that was never committed, or dropped */
     struct place at;
-    bool headless;   /* no head there */
-    bool unreadable; /* its record or head is there and does not check: left alone */
-    uint64_t len;    /* not 0: may be torn */
+    bool headless;    /* no head there */
+    bool unreadable;  /* its record or head is there and does not check: left alone */
+    bool may_be_late; /* an upload's: it may have been committed after what lies behind it */
+    uint64_t len;     /* not 0: may be torn */
 };
 
 struct tail_void {
@@ -52,6 +55,7 @@ struct tail {
     uint64_t durable_seq; /* highest seen */
     uint64_t max_seq;     /* highest number seen, void or not */
     uint64_t max_session; /* in headers and numbers */
+    uint64_t n_accounted; /* numbers that were acknowledged, not in the db, and a record has */
     uint64_t torn, damaged;
     bool settle;
 };

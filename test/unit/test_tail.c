@@ -1,4 +1,5 @@
-/* What recovery makes of the zeros that a round cut off half-way leaves between its frames. */
+/* What recovery makes of what a round cut off half-way leaves: zeros between its frames, torn records,
+ * blocks without a header. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -147,12 +148,104 @@ static void zeros_before_frames_of_later_rounds_stay_as_the_damage_they_are(void
     fx_finish(&f);
 }
 
+/* Overwrites the beginning of a frame's record. */
+static void spoil_record(struct fixture *f, const char *name, uint64_t frame)
+{
+    struct vfs_file *file;
+    uint8_t junk[32];
+    struct iovec iov = {junk, sizeof(junk)};
+    memset(junk, 0xa5, sizeof(junk));
+    assert_int_equal(f->vfs->ops->open(f->vfs, name, VFS_WRITE, &file), 0);
+    assert_int_equal(f->vfs->ops->pwritev(file, &iov, 1, frame + FRAME_HEAD_BYTES), 0);
+    f->vfs->ops->close(file);
+}
+
+/* An upload that began first and has not ended; two more that have. */
+static void begin_and_put_two(struct fixture *f, struct fx_upload *up)
+{
+    static uint8_t body[BODY_LEN];
+    fx_init(f, 0);
+    assert_int_equal(fx_open(f), 0);
+    assert_int_equal(fx_begin(f, up, "slow", BODY_LEN), 0);
+    assert_int_equal(fx_put(f, "a", slice_of(body, BODY_LEN), 0), 0);
+    assert_int_equal(fx_put(f, "b", slice_of(body, BODY_LEN), 0), 0);
+}
+
+static void a_torn_record_before_frames_of_earlier_rounds_becomes_void(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct fx_upload up;
+    struct frames after;
+    begin_and_put_two(&f, &up);
+    fx_kill(&f);
+    spoil_record(&f, "open0000000000", BLOCK_HEADER_BYTES);
+    fx_drop_index(&f);
+    assert_int_equal(fx_open(&f), 0);
+    expect_names(&f, "a\nb\n");
+    assert_int_equal(fx_stop(&f), 0);
+    assert_null(strstr(f.notes, "damaged"));
+    scan(&f, "block0000000000", &after);
+    assert_int_equal(after.n, 3);
+    assert_int_equal(after.v[0].verdict, SCAN_VOID);
+    fx_finish(&f);
+}
+
+/* The same place, but now a number is missing that was acknowledged. */
+static void an_acknowledged_record_before_frames_of_earlier_rounds_is_damage(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct fx_upload up;
+    static uint8_t body[BODY_LEN];
+    begin_and_put_two(&f, &up);
+    fx_write(&f, &up, slice_of(body, BODY_LEN));
+    put_commit(up.put, NULL);
+    fx_pump(&f);
+    assert_true(up.done && up.status == 0);
+    assert_int_equal(fx_put(&f, "c", slice_of(body, BODY_LEN), 0), 0);
+    fx_kill(&f);
+    spoil_record(&f, "open0000000000", BLOCK_HEADER_BYTES);
+    fx_drop_index(&f);
+    assert_int_equal(fx_open(&f), 0);
+    expect_names(&f, "a\nb\nc\n");
+    assert_non_null(strstr(f.notes, "damaged"));
+    fx_finish(&f);
+}
+
+static void a_block_without_header_is_moved_out_of_the_way(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct vfs_dirent d;
+    uint8_t junk[500];
+    fx_init(&f, 0);
+    assert_int_equal(fx_open(&f), 0);
+    fx_fill(junk, sizeof(junk), 1);
+    assert_int_equal(fx_put(&f, "a", slice_of(junk, sizeof(junk)), 0), 0);
+    fx_kill(&f);
+    vfs_mem_put(f.vfs, "open0000000001", slice_of(junk, sizeof(junk)));
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(f.vfs->ops->stat(f.vfs, "bad-open0000000001", &d), 0);
+    assert_int_equal(fx_put(&f, "b", slice_of(junk, sizeof(junk)), 0), 0);
+    assert_int_equal(f.vfs->ops->stat(f.vfs, "open0000000002", &d), 0); /* I4 */
+    assert_int_equal(fx_stop(&f), 0);
+    f.notes[0] = '\0';
+    assert_int_equal(fx_open(&f), 0);
+    assert_string_equal(f.notes, "");
+    expect_names(&f, "a\nb\n");
+    fx_finish(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(zeros_before_frames_of_the_round_that_died_become_void),
         cmocka_unit_test(zeros_at_the_end_are_cut_off),
         cmocka_unit_test(zeros_before_frames_of_later_rounds_stay_as_the_damage_they_are),
+        cmocka_unit_test(a_torn_record_before_frames_of_earlier_rounds_becomes_void),
+        cmocka_unit_test(an_acknowledged_record_before_frames_of_earlier_rounds_is_damage),
+        cmocka_unit_test(a_block_without_header_is_moved_out_of_the_way),
     };
     return cmocka_run_group_tests_name("tail", tests, NULL, NULL);
 }
