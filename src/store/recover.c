@@ -33,11 +33,13 @@ struct recovery {
     struct tail tail;
     bool have_tail;
     struct index_mark mark; /* of the index as found; n_records 0 after it was made anew */
+    bool fresh;             /* the index has been made anew */
     bool mark_ok;           /* the record before mark.n_records was seen and has mark.seq */
     bool mark_seen;         /* the record with mark.last_seq was, or is in the db */
     uint64_t index_session; /* that the index has seen, also if it was then made anew (I3) */
     uint64_t in_tx;
     bool from_mark;     /* the db was read from the index's mark on */
+    bool in_tail;       /* what is applied comes from unsealed blocks */
     bool lost;          /* a member in the middle cannot be read */
     uint64_t rev;       /* of the next record from the tail */
     uint8_t *zero_seen; /* the original's db: per block, 1: named, 2: an object at offset 0 */
@@ -45,6 +47,21 @@ struct recovery {
 };
 
 /* ---- the index follows the history ---- */
+
+static int tx_commit(struct recovery *r)
+{
+    struct index *ix = r->st->ix_write;
+    struct index_mark mark;
+    int rc = 0;
+    if (r->in_tail) { /* rows that the db does not have yet: the mark goes with them */
+        index_fill_mark(r->st, &mark);
+        rc = index_set_mark(ix, &mark);
+    }
+    if (rc != 0) {
+        index_rollback(ix);
+    }
+    return rc == 0 ? index_commit(ix) : rc;
+}
 
 static int tx_step(struct recovery *r, bool end)
 {
@@ -54,7 +71,7 @@ static int tx_step(struct recovery *r, bool end)
         rc = index_begin(ix);
     } else if (r->in_tx >= APPLY_BATCH || (end && r->in_tx > 0)) {
         r->in_tx = 0;
-        rc = index_commit(ix);
+        rc = tx_commit(r);
         if (rc == 0) {
             rc = index_checkpoint(ix, false);
         }
@@ -70,8 +87,9 @@ static int tx_step(struct recovery *r, bool end)
 
 static int apply_new(struct recovery *r, const struct record *rec, bool damaged)
 {
+    int rc = tx_step(r, false); /* what it commits has the mark of what came before */
     r->st->mark_last_seq = rec->seq;
-    int rc = tx_step(r, false);
+    r->st->mark_seq = record_in_history(rec) ? rec->seq : r->st->mark_seq;
     return rc == 0 ? index_apply(r->st->ix_write, rec, damaged) : rc;
 }
 
@@ -89,7 +107,6 @@ static int apply(struct recovery *r, uint64_t rev, const struct record *rec, boo
     if (rev < r->mark.n_records) {
         return 0;
     }
-    r->st->mark_seq = rec->seq;
     return apply_new(r, rec, damaged);
 }
 
@@ -129,6 +146,7 @@ static int open_index(struct recovery *r, bool fresh)
     struct store *st = r->st;
     r->mark = (struct index_mark){0};
     r->mark_ok = true;
+    r->fresh = fresh;
     st->mark_seq = st->mark_last_seq = 0;
     index_close(st->ix_write);
     st->ix_write = NULL;
@@ -231,7 +249,7 @@ static int follow_db(struct recovery *r)
         db_summary_finish(&r->sum);
         r->sum = (struct db_summary){0};
     }
-    if (rc == 0 || rc == ZERR_BAD_REV || rc == ZERR_CORRUPT) {
+    if ((rc == 0 && !r->fresh) || rc == ZERR_BAD_REV || rc == ZERR_CORRUPT) {
         rc = open_index(r, true);
     }
     if (rc == 0) {
@@ -522,6 +540,7 @@ static int settle(struct recovery *r)
     if (rc == 0 && r->sum.file_len > r->sum.end.off) {
         rc = st->vfs->ops->truncate(st->db_file, r->sum.end.off); /* a torn append */
     }
+    r->in_tail = true;
     if (rc == 0) {
         rc = tail_each(st->vfs, &r->tail, apply_tail_record, r);
     }

@@ -289,6 +289,9 @@ int tail_collect(struct vfs *vfs, const struct dir_view *view, const struct db_s
             rc = collect_block(vfs, &t, &view->blocks[i], info);
         }
     }
+    if (rc == 0 && settle && t.n_blocks > 0) {
+        rc = vfs->ops->sync_dir(vfs); /* their names, before anything notes what they hold (I2) */
+    }
     if (rc == 0) {
         rc = seq_table_each(t.frames, 0, decide_row, &t);
     }
