@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 void *mem_must(void *p)
 {
@@ -62,26 +63,70 @@ void mem_copy(struct buf *to, const struct buf *from)
     assert(err == 0);
 }
 
-/* All of the change, or a random part of it. */
-void mem_op_apply(struct buf *b, const struct mem_op *op, uint64_t *rng)
+/* Was nothing there before? What is written over keeps its old bytes or gets the new ones. */
+static bool is_blank(const struct buf *b, uint64_t at, uint64_t n)
 {
-    uint64_t choice = rng != NULL ? mem_rnd(rng) % 4 : 0, at, n;
+    uint64_t i;
 
-    if (choice == 1) {
-        return;
+    for (i = at; i < at + n && i < b->len; i++) {
+        if (b->ptr[i] != 0) {
+            return false;
+        }
     }
+    return true;
+}
+
+/* What a sector that a power cut caught may hold. */
+static void spoil(struct buf *b, uint64_t at, uint64_t n, uint64_t *rng)
+{
+    uint64_t choice = mem_rnd(rng) % 3, back = SECTOR * (1 + mem_rnd(rng) % 8), i;
+
+    resize(b, at + n > b->len ? at + n : b->len);
+    for (i = 0; i < n; i++) {
+        b->ptr[at + i] = choice == 0                ? 0
+                         : choice == 1 || at < back ? (uint8_t)(mem_rnd(rng) >> 5)
+                                                    : b->ptr[at + i - back];
+    }
+}
+
+/* Sectors of the change: each written or not, or (wild) spoiled. */
+static void apply_sectors(struct buf *b, const struct mem_op *op, bool wild, uint64_t *rng)
+{
+    uint64_t at, n;
+
+    for (at = 0; at < op->len; at += n) {
+        uint64_t choice = mem_rnd(rng) % (wild ? 8 : 2);
+
+        n = SECTOR - (op->off + at) % SECTOR;
+        n = n < op->len - at ? n : op->len - at;
+        if (choice == 7 && op->data != NULL && is_blank(b, op->off + at, n)) {
+            spoil(b, op->off + at, n, rng);
+        } else if (choice % 2 == 0) {
+            overwrite(b, op->off + at, op->data != NULL ? op->data + at : NULL, n);
+        }
+    }
+}
+
+static void apply(struct buf *b, const struct mem_op *op)
+{
     if (op->size != UINT64_MAX) {
         resize(b, op->size);
-    } else if (choice == 0) {
-        overwrite(b, op->off, op->data, op->len);
     } else {
-        for (at = 0; at < op->len; at += n) {
-            n = SECTOR - (op->off + at) % SECTOR;
-            n = n < op->len - at ? n : op->len - at;
-            if (mem_rnd(rng) % 2 == 0) {
-                overwrite(b, op->off + at, op->data != NULL ? op->data + at : NULL, n);
-            }
-        }
+        overwrite(b, op->off, op->data, op->len);
+    }
+}
+
+/* All of the change, none of it, or a random part. */
+static void apply_some(struct buf *b, const struct mem_op *op, bool wild, uint64_t *rng)
+{
+    uint64_t choice = mem_rnd(rng) % 8;
+
+    if (choice < 2 || (op->size != UINT64_MAX && choice != 2)) {
+        apply(b, op);
+    } else if (choice == 3 && wild && op->data != NULL && op->off + op->len > b->len) {
+        resize(b, op->off + op->len);
+    } else if (choice >= 4) {
+        apply_sectors(b, op, wild, rng);
     }
 }
 
@@ -91,7 +136,11 @@ void mem_node_flush(struct mem_node *n, uint64_t *rng)
     while (n->ops != NULL) {
         struct mem_op *op = n->ops;
 
-        mem_op_apply(&n->device, op, rng);
+        if (rng != NULL) {
+            apply_some(&n->device, op, false, rng);
+        } else {
+            apply(&n->device, op);
+        }
         n->ops = op->next;
         free(op->data);
         free(op);
@@ -109,7 +158,7 @@ void mem_node_change(struct mem_node *n, const struct mem_op *what)
         op->data = mem_must(malloc(what->len > 0 ? (size_t)what->len : 1));
         memcpy(op->data, what->data, (size_t)what->len);
     }
-    mem_op_apply(&n->cache, op, NULL);
+    apply(&n->cache, op);
     *n->tail = op;
     n->tail = &op->next;
 }
@@ -212,44 +261,193 @@ void mem_disk_finish(struct mem_disk *d)
     }
 }
 
-/* The names that a power cut leaves. */
-static void crash_names(const struct mem_disk *from, struct mem_names *ret, bool all, bool some,
-                        uint64_t *rng)
-{
-    const struct mem_dir_op *op;
-    uint64_t keep = 0;
+/* ---- copies ---- */
 
-    *ret = all ? from->now : from->durable;
-    for (op = from->dir_ops; op != NULL; op = op->next) {
-        keep++;
-    }
-    keep = some ? mem_rnd(rng) % (keep + 1) : 0;
-    for (op = from->dir_ops; keep > 0; op = op->next, keep--) {
-        mem_dir_op_apply(ret, op);
+static void copy_ops(const struct mem_node *from, struct mem_node *to)
+{
+    const struct mem_op *op;
+
+    for (op = from->ops; op != NULL; op = op->next) {
+        struct mem_op *o = mem_must(malloc(sizeof(*o)));
+
+        *o = *op;
+        o->next = NULL;
+        if (op->data != NULL) {
+            o->data = mem_must(malloc(op->len > 0 ? (size_t)op->len : 1));
+            memcpy(o->data, op->data, (size_t)op->len);
+        }
+        *to->tail = o;
+        to->tail = &o->next;
     }
 }
 
-void mem_disk_crash(const struct mem_disk *from, struct mem_disk *to, bool all, bool some,
-                    uint64_t *rng)
+static void map_names(struct mem_names *names)
 {
-    struct mem_names *names = mem_must(malloc(sizeof(*names)));
     size_t i;
 
-    crash_names(from, names, all, some, rng);
     for (i = 0; i < names->n; i++) {
-        const struct mem_node *old = names->v[i].node;
-        struct mem_node *n = mem_node_create(to);
-        const struct mem_op *op;
-
-        mem_copy(&n->device, &old->device);
-        for (op = old->ops; (all || some) && op != NULL; op = op->next) {
-            mem_op_apply(&n->device, op, all ? NULL : rng);
-        }
-        /* Where nothing is cut, what a failed sync lost is still in the cache. */
-        mem_copy(&n->cache, all ? &old->cache : &n->device);
-        n->read_only = old->read_only;
-        mem_names_set(&to->now, names->v[i].name, n);
-        mem_names_set(&to->durable, names->v[i].name, n);
+        names->v[i].node = names->v[i].node->copy;
     }
-    free(names);
+}
+
+void mem_disk_copy(const struct mem_disk *from, struct mem_disk *to)
+{
+    struct mem_node *old;
+    const struct mem_dir_op *op;
+
+    for (old = from->nodes; old != NULL; old = old->next_node) {
+        struct mem_node *n = mem_node_create(to);
+
+        mem_copy(&n->cache, &old->cache);
+        mem_copy(&n->device, &old->device);
+        copy_ops(old, n);
+        n->read_only = old->read_only;
+        old->copy = n;
+    }
+    to->now = from->now;
+    to->durable = from->durable;
+    map_names(&to->now);
+    map_names(&to->durable);
+    for (op = from->dir_ops; op != NULL; op = op->next) {
+        struct mem_dir_op *o = mem_must(malloc(sizeof(*o)));
+
+        *o = *op;
+        o->next = NULL;
+        o->node = op->node != NULL ? op->node->copy : NULL;
+        *to->dir_tail = o;
+        to->dir_tail = &o->next;
+    }
+}
+
+/* ---- power cuts ---- */
+
+static bool has_name(const struct mem_names *names, const struct mem_node *node)
+{
+    size_t i;
+
+    for (i = 0; i < names->n; i++) {
+        if (names->v[i].node == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Has the file a name, had one durably, or may get one by a part of the directory's changes? */
+static bool is_reachable(const struct mem_disk *d, const struct mem_node *node)
+{
+    const struct mem_dir_op *op;
+
+    for (op = d->dir_ops; op != NULL; op = op->next) {
+        if (op->node == node) {
+            return true;
+        }
+    }
+    return has_name(&d->now, node) || has_name(&d->durable, node);
+}
+
+static uint64_t n_dir_ops(const struct mem_disk *d)
+{
+    const struct mem_dir_op *op;
+    uint64_t n = 0;
+
+    for (op = d->dir_ops; op != NULL; op = op->next) {
+        n++;
+    }
+    return n;
+}
+
+uint64_t mem_disk_n_volatile(const struct mem_disk *d)
+{
+    const struct mem_node *node;
+    const struct mem_op *op;
+    uint64_t n = n_dir_ops(d);
+
+    for (node = d->nodes; node != NULL; node = node->next_node) {
+        for (op = is_reachable(d, node) ? node->ops : NULL; op != NULL; op = op->next) {
+            n++;
+        }
+    }
+    return n;
+}
+
+static bool is_kept(const struct mem_cut *cut, uint64_t i)
+{
+    return cut->keep == MEM_KEEP_ALL || (cut->keep == MEM_KEEP_ONE && i == cut->which) ||
+           (cut->keep == MEM_LOSE_ONE && i != cut->which);
+}
+
+/* The names that are left. i: number of the directory's first change. */
+static void cut_names(const struct mem_disk *from, struct mem_names *ret, const struct mem_cut *cut,
+                      uint64_t i, uint64_t *rng)
+{
+    const struct mem_dir_op *op;
+    uint64_t n = n_dir_ops(from), end = i + n, lost = UINT64_MAX;
+
+    if (cut->keep == MEM_KEEP_SOME && n > 0) {
+        end = i + mem_rnd(rng) % (n + 1);
+        lost = mem_rnd(rng) % 4 == 0 ? i + mem_rnd(rng) % n : lost;
+    }
+    *ret = from->durable;
+    for (op = from->dir_ops; op != NULL; op = op->next, i++) {
+        if (cut->keep == MEM_KEEP_SOME ? i < end && i != lost : is_kept(cut, i)) {
+            mem_dir_op_apply(ret, op);
+        }
+    }
+}
+
+void mem_disk_cut(const struct mem_disk *from, struct mem_disk *to, const struct mem_cut *cut)
+{
+    struct mem_node *old;
+    uint64_t i = 0, rng = cut->rng;
+    size_t k;
+
+    if (cut->keep == MEM_NO_CUT) {
+        mem_disk_copy(from, to);
+        return;
+    }
+    for (old = from->nodes; old != NULL; old = old->next_node) {
+        const struct mem_op *op;
+        struct mem_node *n;
+
+        if (!is_reachable(from, old)) {
+            continue;
+        }
+        n = old->copy = mem_node_create(to);
+        mem_copy(&n->device, &old->device);
+        for (op = old->ops; op != NULL; op = op->next, i++) {
+            if (cut->keep == MEM_KEEP_SOME) {
+                apply_some(&n->device, op, true, &rng);
+            } else if (is_kept(cut, i)) {
+                apply(&n->device, op);
+            }
+        }
+        mem_copy(&n->cache, &n->device);
+        n->read_only = old->read_only;
+    }
+    cut_names(from, &to->now, cut, i, &rng);
+    for (k = 0; k < to->now.n; k++) {
+        to->now.v[k].node = to->now.v[k].node->copy;
+    }
+    to->durable = to->now;
+}
+
+static uint64_t names_hash(const struct mem_names *names, uint64_t seed)
+{
+    uint64_t sum = 0;
+    size_t i;
+
+    for (i = 0; i < names->n; i++) {
+        const struct mem_node *n = names->v[i].node;
+        uint64_t h = XXH3_64bits_withSeed(names->v[i].name, strlen(names->v[i].name), seed);
+
+        h = XXH3_64bits_withSeed(n->cache.ptr, n->cache.len, h);
+        sum += XXH3_64bits_withSeed(n->device.ptr, n->device.len, h); /* whatever their order */
+    }
+    return sum;
+}
+
+uint64_t mem_disk_hash(const struct mem_disk *d)
+{
+    return names_hash(&d->now, 1) + names_hash(&d->durable, 2);
 }

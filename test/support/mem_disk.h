@@ -11,7 +11,7 @@
 
 #include "base/buf.h"
 
-#define NAMES_MAX 1024
+#define NAMES_MAX 128
 #define SECTOR 512u /* what reaches the device whole or not at all */
 
 /* A volatile change: size == UINT64_MAX: data (or zeros, where it is NULL) over [off, off + len);
@@ -27,6 +27,7 @@ struct mem_node {
     struct buf cache, device;
     struct mem_op *ops, **tail;
     bool read_only, locked;
+    struct mem_node *copy; /* while the disk is copied */
 };
 
 struct mem_names {
@@ -52,19 +53,37 @@ struct mem_disk {
 
 void mem_disk_init(struct mem_disk *);
 void mem_disk_finish(struct mem_disk *);
-/* Fills the empty `to` with what a power cut leaves of `from`: with neither flag what is safe, with
- * `some` a random part of the volatile changes besides, with `all` everything (no power cut: the
- * cache is kept, too). */
-void mem_disk_crash(const struct mem_disk *from, struct mem_disk *to, bool all, bool some,
-                    uint64_t *rng);
+/* The same contents, names and volatile changes in the empty `to`. */
+void mem_disk_copy(const struct mem_disk *from, struct mem_disk *to);
+
+/* What a power cut leaves of the volatile changes. They are numbered from 0: those to files that have
+ * a name or may get one, then those to the directory, in order. */
+enum mem_keep {
+    MEM_KEEP_NONE,
+    MEM_KEEP_ALL,
+    MEM_KEEP_ONE,  /* nothing but number `which` */
+    MEM_LOSE_ONE,  /* all but number `which` */
+    MEM_KEEP_SOME, /* of files: each one, none of it, or sectors of it; where nothing was before a
+                      sector may also be zeros, garbage or older bytes of the file's; or its size
+                      alone. Of the directory: up to some point, and sometimes without one of them */
+    MEM_NO_CUT,    /* all is as it was, volatile or not: what kill -9 leaves */
+};
+struct mem_cut {
+    enum mem_keep keep;
+    uint64_t which;
+    uint64_t rng;
+};
+/* Fills the empty `to` with what the cut leaves of `from`. */
+void mem_disk_cut(const struct mem_disk *from, struct mem_disk *to, const struct mem_cut *);
+uint64_t mem_disk_n_volatile(const struct mem_disk *);
+/* Of all names and contents: equal disks have equal hashes. */
+uint64_t mem_disk_hash(const struct mem_disk *);
 
 struct mem_node *mem_node_create(struct mem_disk *);
 /* Changes the cache, volatile. op's data are copied. */
 void mem_node_change(struct mem_node *, const struct mem_op *op);
 /* The volatile changes reach the device, all or (rng) in part, and are forgotten. */
 void mem_node_flush(struct mem_node *, uint64_t *rng);
-/* The change, or (rng) a random part of it, in b. */
-void mem_op_apply(struct buf *b, const struct mem_op *op, uint64_t *rng);
 void mem_copy(struct buf *to, const struct buf *from);
 
 struct mem_node *mem_names_find(struct mem_names *, const char *name);

@@ -24,6 +24,8 @@ struct mem {
     enum vfs_mem_times fail_times;
     bool no_nowait;
     char who[128];
+    vfs_mem_watch_fn *watch;
+    void *watch_user;
 };
 
 struct mem_file {
@@ -50,12 +52,29 @@ static int fail(int zerr)
     return zerr;
 }
 
-/* Begins a call: takes the lock, counts. Not 0: it has to fail so; *ret_first: with its effects. */
-static int enter(struct mem *m, unsigned op, bool *ret_first)
+static const char *name_of(const struct mem *m, const struct mem_node *node)
+{
+    size_t i;
+
+    for (i = 0; i < m->disk.now.n; i++) {
+        if (m->disk.now.v[i].node == node) {
+            return m->disk.now.v[i].name;
+        }
+    }
+    return "?";
+}
+
+/* Begins a call on a name or a file's content: takes the lock, counts. Not 0: it has to fail so;
+ * *ret_first: with its effects. */
+static int enter(struct mem *m, unsigned op, const char *name, const struct mem_node *node,
+                 bool *ret_first)
 {
     int i = 0;
 
     (void)pthread_mutex_lock(&m->lock);
+    if (m->watch != NULL && (op & MEM_CHANGES) != 0) {
+        m->watch(m->watch_user, op, node != NULL ? name_of(m, node) : name);
+    }
     *ret_first = false;
     while (op >> (i + 1) != 0) {
         i++;
@@ -110,7 +129,7 @@ static int mem_open(struct vfs *v, const char *name, unsigned flags, struct vfs_
 {
     struct mem *m = mem_of(v);
     bool create = (flags & VFS_CREATE) != 0, first;
-    int err = enter(m, create ? MEM_CREATE : MEM_OPEN, &first);
+    int err = enter(m, create ? MEM_CREATE : MEM_OPEN, name, NULL, &first);
     struct mem_node *n = mem_names_find(&m->disk.now, name);
 
     if (err != 0) {
@@ -154,7 +173,7 @@ static int read_from(struct vfs_file *file, void *buf, size_t n, uint64_t off, s
     struct mem *m = mem_of(file->vfs);
     const struct buf *b = &f->node->cache;
     bool first;
-    int err = enter(m, MEM_READ, &first);
+    int err = enter(m, MEM_READ, NULL, f->node, &first);
 
     if (err != 0) {
         return leave(m, err);
@@ -183,7 +202,7 @@ static int mem_pwritev(struct vfs_file *file, const struct iovec *iov, int n_iov
     struct buf all = {0};
     struct mem_op op;
     bool first;
-    int err = enter(m, MEM_WRITE, &first), fault = err, i;
+    int err = enter(m, MEM_WRITE, NULL, f->node, &first), fault = err, i;
 
     assert(f->write && n_iov <= 1024);
     for (i = 0, err = 0; i < n_iov && err == 0; i++) {
@@ -212,7 +231,7 @@ static int mem_size(struct vfs_file *file, uint64_t *ret)
 {
     struct mem *m = mem_of(file->vfs);
     bool first;
-    int err = enter(m, MEM_LOOK, &first);
+    int err = enter(m, MEM_LOOK, "", NULL, &first);
 
     if (err == 0) {
         *ret = file_of(file)->node->cache.len;
@@ -224,7 +243,7 @@ static int mem_sync(struct vfs_file *file)
 {
     struct mem *m = mem_of(file->vfs);
     bool first;
-    int err = enter(m, MEM_SYNC, &first);
+    int err = enter(m, MEM_SYNC, NULL, file_of(file)->node, &first);
 
     if (err == 0 || first) {
         mem_node_flush(file_of(file)->node, err != 0 ? &m->rng : NULL);
@@ -236,7 +255,7 @@ static int mem_change(struct vfs_file *file, unsigned class, struct mem_op op)
 {
     struct mem *m = mem_of(file->vfs);
     bool first;
-    int err = enter(m, class, &first);
+    int err = enter(m, class, NULL, file_of(file)->node, &first);
 
     assert(file_of(file)->write);
     if (err == 0) {
@@ -286,7 +305,7 @@ static int mem_make_read_only(struct vfs_file *file)
 {
     struct mem *m = mem_of(file->vfs);
     bool first;
-    int err = enter(m, MEM_CHMOD, &first);
+    int err = enter(m, MEM_CHMOD, NULL, file_of(file)->node, &first);
 
     if (err == 0) {
         file_of(file)->node->read_only = true;
@@ -298,7 +317,7 @@ static int mem_rename(struct vfs *v, const char *from, const char *to)
 {
     struct mem *m = mem_of(v);
     bool first;
-    int err = enter(m, MEM_RENAME, &first);
+    int err = enter(m, MEM_RENAME, from, NULL, &first);
     struct mem_node *n = mem_names_find(&m->disk.now, from);
 
     if (err == 0 && n == NULL) {
@@ -314,7 +333,7 @@ static int mem_unlink(struct vfs *v, const char *name)
 {
     struct mem *m = mem_of(v);
     bool first;
-    int err = enter(m, MEM_UNLINK, &first);
+    int err = enter(m, MEM_UNLINK, name, NULL, &first);
 
     if (err == 0 && mem_names_find(&m->disk.now, name) == NULL) {
         err = fail(ZERR_NOT_FOUND);
@@ -329,7 +348,7 @@ static int mem_sync_dir(struct vfs *v)
 {
     struct mem *m = mem_of(v);
     bool first;
-    int err = enter(m, MEM_SYNC_DIR, &first);
+    int err = enter(m, MEM_SYNC_DIR, ".", NULL, &first);
 
     if (err == 0) {
         mem_dir_flush(&m->disk);
@@ -341,7 +360,7 @@ static int mem_stat(struct vfs *v, const char *name, struct vfs_dirent *ret)
 {
     struct mem *m = mem_of(v);
     bool first;
-    int err = enter(m, MEM_LOOK, &first);
+    int err = enter(m, MEM_LOOK, "", NULL, &first);
     struct mem_node *n = mem_names_find(&m->disk.now, name);
 
     if (err == 0 && n == NULL) {
@@ -360,7 +379,7 @@ static int mem_list(struct vfs *v, int (*each)(void *, const struct vfs_dirent *
     struct mem *m = mem_of(v);
     struct mem_names *copy = mem_must(malloc(sizeof(*copy)));
     bool first;
-    int err = enter(m, MEM_LOOK, &first);
+    int err = enter(m, MEM_LOOK, "", NULL, &first);
     size_t i;
 
     *copy = m->disk.now;
@@ -379,7 +398,7 @@ static int mem_lock(struct vfs *v, const char *name, const char *who, struct vfs
 {
     struct mem *m = mem_of(v);
     bool first;
-    int err = enter(m, MEM_OPEN, &first);
+    int err = enter(m, MEM_OPEN, "", NULL, &first);
     struct mem_node *n = mem_names_find(&m->disk.now, name);
 
     if (err == 0 && n != NULL && n->locked) {
@@ -425,7 +444,7 @@ static int mem_random(struct vfs *v, void *buf, size_t n)
 {
     struct mem *m = mem_of(v);
     bool first;
-    int err = enter(m, MEM_RANDOM, &first);
+    int err = enter(m, MEM_RANDOM, "", NULL, &first);
     size_t i;
 
     for (i = 0; err == 0 && i < n; i++) {
@@ -522,12 +541,22 @@ unsigned vfs_mem_open_files(struct vfs *v)
     return mem_of(v)->open_files;
 }
 
+struct vfs *vfs_mem_cut(const struct mem_disk *disk, const struct mem_cut *cut, uint64_t seed)
+{
+    struct mem *w = mem_of(vfs_mem_create(seed));
+
+    mem_disk_cut(disk, &w->disk, cut);
+    return &w->base;
+}
+
 struct vfs *vfs_mem_crash(struct vfs *v, enum vfs_mem_crash_mode mode, uint64_t seed)
 {
-    struct mem *m = mem_of(v), *w = mem_of(vfs_mem_create(seed));
+    struct mem *m = mem_of(v), *w;
+    static const enum mem_keep keeps[] = {[MEM_CRASH_SYNCED] = MEM_KEEP_NONE,
+                                          [MEM_CRASH_EVERYTHING] = MEM_NO_CUT,
+                                          [MEM_CRASH_RANDOM] = MEM_KEEP_SOME};
 
-    mem_disk_crash(&m->disk, &w->disk, mode == MEM_CRASH_EVERYTHING, mode == MEM_CRASH_RANDOM,
-                   &w->rng);
+    w = mem_of(vfs_mem_cut(&m->disk, &(struct mem_cut){.keep = keeps[mode], .rng = seed}, seed));
     w->clock_ms = m->clock_ms;
     w->space = m->space;
     return &w->base;
@@ -596,6 +625,17 @@ int vfs_mem_load(struct vfs *v, const char *dir)
     }
     (void)closedir(d);
     return n;
+}
+
+struct mem_disk *vfs_mem_disk(struct vfs *v)
+{
+    return &mem_of(v)->disk;
+}
+
+void vfs_mem_watch(struct vfs *v, vfs_mem_watch_fn *fn, void *user)
+{
+    mem_of(v)->watch = fn;
+    mem_of(v)->watch_user = user;
 }
 
 void vfs_mem_set_nowait(struct vfs *v, bool answers)

@@ -13,8 +13,8 @@
  * The model: a write, truncation or punch is volatile until datasync or sync of its file; a
  * creation, rename or unlink until sync_dir. A power cut keeps MEM_CRASH_SYNCED      nothing
  * volatile, MEM_CRASH_EVERYTHING  all of it (this is also what kill -9 leaves), MEM_CRASH_RANDOM
- * some of it: changes to files all, none, or by sectors of 512 bytes; changes to the directory up
- * to some point, in order, as journals do. A write that is made to fail has happened in part. A
+ * some of it (MEM_KEEP_SOME in mem_disk.h): changes to files all, none, or by sectors of 512 bytes,
+ * which may be zeros or garbage too; changes to the directory up to some point, as journals do. A write that is made to fail has happened in part. A
  * sync that is made to fail has put some of the volatile changes on the device and will never put
  * the others: the file shows them until drop_cache(), and a later sync succeeds without them.
  * VFS_DIRECT reads the device. MEM_FROM_THEN_ON: only the first failing call has such effects, the
@@ -31,6 +31,7 @@
 
 #include "base/slice.h"
 #include "store/vfs.h"
+#include "support/mem_disk.h"
 
 /* Classes of calls. */
 enum vfs_mem_op {
@@ -79,6 +80,14 @@ struct slice vfs_mem_get(struct vfs *, const char *name);
 void vfs_mem_flip(struct vfs *, const char *name, uint64_t off, uint8_t mask);
 /* Copies all plain files of a real directory into this one, durable. Returns how many. */
 int vfs_mem_load(struct vfs *, const char *dir);
+
+/* For recording: fn is called before each call of the classes MEM_CHANGES does anything, with what it
+ * is and the name it is about; it may look at the disk, and nothing else. NULL: no more. */
+typedef void vfs_mem_watch_fn(void *user, unsigned op, const char *name);
+void vfs_mem_watch(struct vfs *, vfs_mem_watch_fn *fn, void *user);
+struct mem_disk *vfs_mem_disk(struct vfs *);
+/* A new vfs with what the cut leaves of a disk. */
+struct vfs *vfs_mem_cut(const struct mem_disk *, const struct mem_cut *, uint64_t seed);
 
 void vfs_mem_set_nowait(struct vfs *, bool answers);
 void vfs_mem_set_space(struct vfs *, uint64_t total);
