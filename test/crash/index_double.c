@@ -1,0 +1,482 @@
+/* The look-up index and the sorter of the recovery (store/index.h, store/index_seq.h) without SQLite,
+ * for stores of a few dozen names.
+ *
+ * Opening SQLite three times is nineteen twentieths of what opening a crash state costs, and none of
+ * it passes through the simulated disk. So `crash` has this in the place of src/store/index*.c, and
+ * `crash_sqlite`, the same program for fewer states, has the real thing. The contract is the header's:
+ * transactions, readers that see what is committed, a file that survives (here: one table as it lies
+ * in memory, and its hash), damage noticed. What only tools use is not here. */
+#include <assert.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "store/index.h"
+#include "store/index_seq.h"
+#include "support/mem_disk.h"
+
+#define ENTRIES_MAX 64
+#define KEY_BYTES 64
+#define META_BYTES 256
+#define ROWS_MAX 512
+
+struct entry { /* in order of keys */
+    uint8_t key[KEY_BYTES], meta[META_BYTES];
+    size_t key_len, meta_len;
+    struct object obj;
+};
+
+struct table {
+    uint64_t hash; /* of the rest, as far as it is used */
+    size_t n;
+    bool has_mark;
+    struct index_mark mark;
+    struct entry v[ENTRIES_MAX];
+};
+
+/* What the connections to one file share. */
+struct shared {
+    struct shared *next;
+    char path[256];
+    unsigned refs;
+    struct table committed;
+};
+
+struct index {
+    struct shared *file;
+    enum index_open_mode mode;
+    bool in_tx;
+    struct table now; /* the writer's */
+};
+
+static struct shared *files;
+
+static size_t used_bytes(const struct table *t)
+{
+    return offsetof(struct table, v) + t->n * sizeof(t->v[0]);
+}
+
+static uint64_t hash_of(const struct table *t)
+{
+    return XXH3_64bits((const uint8_t *)t + sizeof(t->hash), used_bytes(t) - sizeof(t->hash));
+}
+
+static int save(struct shared *f)
+{
+    int fd = open(f->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    f->committed.hash = hash_of(&f->committed);
+    ssize_t n = write(fd, &f->committed, used_bytes(&f->committed));
+    (void)close(fd);
+    return n == (ssize_t)used_bytes(&f->committed) ? 0 : ZERR_IO;
+}
+
+static int load(struct shared *f, enum index_open_mode mode)
+{
+    struct table *t = &f->committed;
+    int fd = open(f->path, O_RDONLY | O_CLOEXEC);
+    memset(t, 0, sizeof(*t));
+    if (fd < 0) {
+        return mode == INDEX_WRITER ? save(f) : ZERR_NOT_FOUND;
+    }
+    ssize_t n = read(fd, t, sizeof(*t));
+    (void)close(fd);
+    bool ok = n >= (ssize_t)offsetof(struct table, v) && t->n <= ENTRIES_MAX &&
+              n == (ssize_t)used_bytes(t) && t->hash == hash_of(t);
+    return ok ? 0 : ZERR_CORRUPT;
+}
+
+int index_open(const char *path, enum index_open_mode mode, struct index **ret,
+               struct zerr_info *info)
+{
+    struct shared *f = files;
+    int rc = 0;
+    assert(mode != INDEX_TEMP);
+    while (f != NULL && strcmp(f->path, path) != 0) {
+        f = f->next;
+    }
+    if (f == NULL) {
+        f = mem_must(calloc(1, sizeof(*f)));
+        (void)snprintf(f->path, sizeof(f->path), "%s", path);
+        rc = load(f, mode);
+        if (rc != 0) {
+            free(f);
+            return zerr_fail(info, rc, 0, "index %s: %s", path, zerr_str(rc));
+        }
+        f->next = files;
+        files = f;
+    }
+    struct index *ix = mem_must(calloc(1, sizeof(*ix)));
+    ix->file = f;
+    ix->mode = mode;
+    f->refs++;
+    *ret = ix;
+    return 0;
+}
+
+void index_close(struct index *ix)
+{
+    if (ix == NULL) {
+        return;
+    }
+    struct shared *f = ix->file;
+    if (--f->refs == 0) {
+        struct shared **at = &files;
+        while (*at != f) {
+            at = &(*at)->next;
+        }
+        *at = f->next;
+        free(f);
+    }
+    free(ix);
+}
+
+int index_remove(const char *path)
+{
+    (void)unlink(path);
+    return 0;
+}
+
+bool index_is_sqlite(const char *path)
+{
+    (void)path;
+    return true;
+}
+
+/* What a call on the connection sees. */
+static struct table *seen_by(struct index *ix)
+{
+    return ix->in_tx ? &ix->now : &ix->file->committed;
+}
+
+int index_get_mark(struct index *ix, struct index_mark *ret)
+{
+    const struct table *t = seen_by(ix);
+    if (t->has_mark) {
+        *ret = t->mark;
+    }
+    return t->has_mark ? 0 : ZERR_NOT_FOUND;
+}
+
+int index_get_totals(struct index *ix, struct index_totals *ret)
+{
+    const struct table *t = seen_by(ix);
+    *ret = (struct index_totals){.objects = t->n};
+    for (size_t i = 0; i < t->n; i++) {
+        ret->name_bytes += t->v[i].obj.size;
+        ret->live_bytes += t->v[i].obj.size; /* shared bodies as often as they are shared */
+        ret->damaged += t->v[i].obj.damaged;
+    }
+    return 0;
+}
+
+/* ---- writing ---- */
+
+int index_begin(struct index *ix)
+{
+    assert(ix->mode == INDEX_WRITER && !ix->in_tx);
+    memcpy(&ix->now, &ix->file->committed, used_bytes(&ix->file->committed));
+    ix->in_tx = true;
+    return 0;
+}
+
+void index_rollback(struct index *ix)
+{
+    ix->in_tx = false;
+}
+
+int index_commit(struct index *ix)
+{
+    assert(ix->in_tx);
+    ix->in_tx = false;
+    memcpy(&ix->file->committed, &ix->now, used_bytes(&ix->now));
+    return save(ix->file);
+}
+
+int index_checkpoint(struct index *ix, bool force)
+{
+    (void)force;
+    assert(!ix->in_tx);
+    return 0;
+}
+
+int index_set_mark(struct index *ix, const struct index_mark *mark)
+{
+    assert(ix->in_tx);
+    ix->now.mark = *mark;
+    ix->now.has_mark = true;
+    return 0;
+}
+
+/* Where the key is or would be. */
+static size_t find(const struct table *t, struct slice key, bool *ret_there)
+{
+    size_t i = 0;
+    int c = -1;
+    while (i < t->n && (c = slice_cmp(slice_of(t->v[i].key, t->v[i].key_len), key)) < 0) {
+        i++;
+    }
+    *ret_there = i < t->n && c == 0;
+    return i;
+}
+
+static int fill(struct entry *e, const struct record *rec, bool damaged)
+{
+    struct buf meta = {0};
+    int rc = !rec->framed && rec->meta.n > 0 ? attrs_encode(rec->meta, &meta) : 0;
+    assert(rec->key.len <= KEY_BYTES && meta.len <= META_BYTES);
+    memset(e, 0, sizeof(*e));
+    memcpy(e->key, rec->key.ptr, rec->key.len);
+    e->key_len = rec->key.len;
+    if (meta.len > 0) {
+        memcpy(e->meta, meta.ptr, meta.len);
+    }
+    e->meta_len = meta.len;
+    buf_finish(&meta);
+    e->obj.body = rec->body;
+    e->obj.size = rec->size;
+    e->obj.framed = rec->framed;
+    e->obj.frame = rec->frame;
+    e->obj.body_framed = rec->body_framed;
+    e->obj.body_frame = rec->body_frame;
+    e->obj.has_md5 = rec->has_md5;
+    memcpy(e->obj.md5, rec->md5, sizeof(rec->md5));
+    e->obj.mtime_ms = rec->mtime_ms;
+    e->obj.damaged = damaged;
+    return rc;
+}
+
+int index_apply(struct index *ix, const struct record *rec, bool damaged)
+{
+    struct table *t = &ix->now;
+    bool there;
+    size_t at = find(t, rec->key, &there);
+    assert(ix->in_tx && record_in_history(rec));
+    if (rec->op == RECORD_DELETE) {
+        if (there) {
+            t->n--;
+            memmove(&t->v[at], &t->v[at + 1], (t->n - at) * sizeof(t->v[0]));
+        }
+        return 0;
+    }
+    if (!there) {
+        assert(t->n < ENTRIES_MAX);
+        memmove(&t->v[at + 1], &t->v[at], (t->n - at) * sizeof(t->v[0]));
+        t->n++;
+    }
+    return fill(&t->v[at], rec, damaged);
+}
+
+static bool is_at(const struct entry *e, struct place body)
+{
+    return e->obj.body.block == body.block && e->obj.body.off == body.off;
+}
+
+int index_set_damage(struct index *ix, struct place body, bool damaged, uint64_t *ret_n)
+{
+    uint64_t n = 0;
+    assert(ix->in_tx);
+    for (size_t i = 0; i < ix->now.n; i++) {
+        struct object *o = &ix->now.v[i].obj;
+        if (is_at(&ix->now.v[i], body) && (o->size > 0 || o->framed) && o->damaged != damaged) {
+            o->damaged = damaged;
+            n++;
+        }
+    }
+    if (ret_n != NULL) {
+        *ret_n = n;
+    }
+    return 0;
+}
+
+int index_set_md5(struct index *ix, struct place body, const uint8_t md5[16])
+{
+    bool of_nothing = md5[0] == 0xd4 && md5[1] == 0x1d && md5[2] == 0x8c && md5[3] == 0xd9;
+    assert(ix->in_tx);
+    for (size_t i = 0; i < ix->now.n; i++) {
+        struct object *o = &ix->now.v[i].obj;
+        if (is_at(&ix->now.v[i], body) && (o->size == 0) == of_nothing) {
+            o->has_md5 = true;
+            memcpy(o->md5, md5, 16);
+        }
+    }
+    return 0;
+}
+
+/* ---- looking up ---- */
+
+int index_has_body_in(struct index *ix, struct place room, uint64_t len, bool *ret)
+{
+    const struct table *t = seen_by(ix);
+    *ret = false;
+    for (size_t i = 0; i < t->n; i++) {
+        struct place p = t->v[i].obj.body;
+        *ret = *ret || (p.block == room.block && p.off > room.off && p.off <= room.off + len);
+    }
+    return 0;
+}
+
+int index_lookup(struct index *ix, struct slice key, struct object *ret)
+{
+    const struct table *t = seen_by(ix);
+    bool there;
+    size_t at = find(t, key, &there);
+    if (there) {
+        *ret = t->v[at].obj;
+    }
+    return there ? 0 : ZERR_NOT_FOUND;
+}
+
+int index_lookup_meta(struct index *ix, struct slice key, struct arena *arena, struct slice *ret)
+{
+    const struct table *t = seen_by(ix);
+    bool there;
+    size_t at = find(t, key, &there);
+    if (!there) {
+        return ZERR_NOT_FOUND;
+    }
+    *ret = arena_dup(arena, slice_of(t->v[at].meta, t->v[at].meta_len));
+    return ret->ptr != NULL ? 0 : ZERR_NOMEM;
+}
+
+/* ---- uploads in parts: the workloads have none ---- */
+
+int index_upload(struct index *ix, uint64_t id, struct arena *arena, struct record *ret)
+{
+    (void)ix, (void)id, (void)arena, (void)ret;
+    return ZERR_NO_UPLOAD;
+}
+
+int index_has_upload(struct index *ix, uint64_t id)
+{
+    (void)ix, (void)id;
+    return ZERR_NO_UPLOAD;
+}
+
+int index_old_upload(struct index *ix, int64_t before_ms, uint64_t after, struct arena *arena,
+                     struct record *ret)
+{
+    (void)ix, (void)before_ms, (void)after, (void)arena, (void)ret;
+    return ZERR_NOT_FOUND;
+}
+
+int index_each_part(struct index *ix, uint64_t id, uint32_t after,
+                    int (*each)(void *user, const struct record *), void *user)
+{
+    (void)ix, (void)id, (void)after, (void)each, (void)user;
+    return 0;
+}
+
+/* Everything, in one page. */
+int index_list(struct index *ix, const struct list_query *q, struct list_page *ret)
+{
+    const struct table *t = seen_by(ix);
+    struct list_page page = {.entries = mem_must(calloc(t->n + 1, sizeof(page.entries[0])))};
+    assert(q->prefix.len == 0 && q->after.len == 0 && q->delimiter.len == 0 && q->max > t->n);
+    for (size_t i = 0; i < t->n; i++) {
+        const struct entry *e = &t->v[i];
+        struct list_entry *out = &page.entries[page.n];
+        if (!e->obj.damaged) {
+            out->key = arena_dup(&page.arena, slice_of(e->key, e->key_len));
+            out->size = e->obj.size;
+            out->mtime_ms = e->obj.mtime_ms;
+            page.n++;
+        }
+    }
+    *ret = page;
+    return 0;
+}
+
+void list_page_finish(struct list_page *page)
+{
+    arena_finish(&page->arena);
+    free(page->entries);
+}
+
+int index_each_damaged(struct index *ix,
+                       int (*each)(void *user, struct slice key, const struct object *), void *user)
+{
+    struct table copy;
+    int rc = 0;
+    memcpy(&copy, seen_by(ix), used_bytes(seen_by(ix)));
+    for (size_t i = 0; i < copy.n && rc == 0; i++) {
+        const struct entry *e = &copy.v[i];
+        rc = e->obj.damaged ? each(user, slice_of(e->key, e->key_len), &e->obj) : 0;
+    }
+    return rc;
+}
+
+/* ---- the sorter ---- */
+
+struct seq_table {
+    struct seq_row v[ROWS_MAX]; /* in order of numbers */
+    size_t n;
+};
+
+int seq_table_create(struct seq_table **ret)
+{
+    *ret = mem_must(malloc(sizeof(**ret)));
+    (*ret)->n = 0;
+    return 0;
+}
+
+void seq_table_destroy(struct seq_table *t)
+{
+    free(t);
+}
+
+int seq_table_add(struct seq_table *t, const struct seq_row *row, bool *ret_new)
+{
+    size_t at = t->n;
+    while (at > 0 && t->v[at - 1].seq >= row->seq) {
+        at--;
+    }
+    bool is_new = at == t->n || t->v[at].seq != row->seq;
+    assert(t->n < ROWS_MAX && row->record.len == 0);
+    if (is_new) {
+        memmove(&t->v[at + 1], &t->v[at], (t->n - at) * sizeof(t->v[0]));
+        t->v[at] = *row;
+        t->n++;
+    }
+    if (ret_new != NULL) {
+        *ret_new = is_new;
+    }
+    return 0;
+}
+
+int seq_table_next(struct seq_table *t, uint64_t after, struct seq_row *ret)
+{
+    size_t i = 0;
+    while (i < t->n && t->v[i].seq <= after) {
+        i++;
+    }
+    if (i < t->n) {
+        *ret = t->v[i];
+    }
+    return i < t->n ? 0 : ZERR_NOT_FOUND;
+}
+
+int seq_table_each(struct seq_table *t, uint64_t after,
+                   int (*each)(void *user, const struct seq_row *), void *user)
+{
+    struct seq_row row;
+    int rc = 0;
+    while (rc == 0 && seq_table_next(t, after, &row) == 0) {
+        after = row.seq;
+        rc = each(user, &row);
+    }
+    return rc;
+}
+
+int seq_table_find(struct seq_table *t, struct place at, struct seq_row *ret)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        if (t->v[i].frame.block == at.block && t->v[i].frame.off == at.off) {
+            *ret = t->v[i];
+            return 0;
+        }
+    }
+    return ZERR_NOT_FOUND;
+}
