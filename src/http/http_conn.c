@@ -512,6 +512,11 @@ bool http_conn_proceed(struct http_conn *c)
     return c->req.expect_continue;
 }
 
+bool http_conn_owes_continue(const struct http_conn *c)
+{
+    return c->state == CONN_READ_BODY && !c->proceeded && c->req.expect_continue;
+}
+
 void http_conn_pause(struct http_conn *c)
 {
     c->paused = true;

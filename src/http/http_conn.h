@@ -101,6 +101,8 @@ bool http_conn_take_reply(struct http_conn *, struct slice *ret);
 
 /* True: "HTTP/1.1 100 Continue\r\n\r\n" is to be sent. */
 bool http_conn_proceed(struct http_conn *);
+/* It has been asked for and not been sent, and no other answer either. */
+bool http_conn_owes_continue(const struct http_conn *);
 void http_conn_pause(struct http_conn *);
 void http_conn_resume(struct http_conn *);
 /* Errors: ZERR_NOMEM; ZERR_INVALID: an answer was given already. State unchanged. */

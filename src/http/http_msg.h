@@ -77,6 +77,10 @@ struct http_stream;
 struct http_stream_ops {
     /* Wants the body. Called once, in request() or any time later. */
     void (*proceed)(struct http_stream *);
+    /* Instead, for now: a client that waits for its "100 Continue" and has sent nothing of the body
+     * gets "102 Processing", which says that we are still here. False: there is nobody who waits so,
+     * and nothing was sent. */
+    bool (*wait)(struct http_stream *);
     /* Stop and go on delivering body() calls (back-pressure). Paused streams read nothing from
      * the socket and their body deadline stands. */
     void (*pause)(struct http_stream *);

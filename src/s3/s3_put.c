@@ -3,8 +3,9 @@
  *   start -> put_begin -> (ready) -> proceed -> body* -> end -> put_commit -> (done) -> answer
  *
  * Room is reserved before the body is asked for: a client that waits for "100 Continue" has it
- * only when there is room. Body slices go on in the buffers they were read into. The length must
- * be known (s3_payload.c), as for S3. If the connection breaks, drop() gives the upload up. */
+ * only when there is room, and hears "102 Processing" meanwhile (S3QL reads over it). Body slices
+ * go on in the buffers they were read into. The length must be known (s3_payload.c), as for S3. If
+ * the connection breaks, drop() gives the upload up. */
 #include "s3/s3_exchange.h"
 
 #include "base/num.h"
@@ -30,6 +31,13 @@ static void put_ready(void *user, int status)
         return;
     }
     x->stream->ops->proceed(x->stream);
+}
+
+static bool put_waiting(void *user)
+{
+    struct s3_exchange *x = user;
+
+    return x->stream->ops->wait(x->stream);
 }
 
 static void put_again_writable(void *user)
@@ -69,6 +77,7 @@ static const struct put_ops PUT_OPS = {
     .ready = put_ready,
     .writable = put_again_writable,
     .done = put_done,
+    .waiting = put_waiting,
 };
 
 /* The checksum that goes with the object: its room in the record, filled in when it is known. */

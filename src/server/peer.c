@@ -260,6 +260,18 @@ static void op_proceed(struct http_stream *stream)
     }
 }
 
+/* Reading stops when bytes come that nobody wants: a client that has sent some does not wait, and
+ * may not know what to do with a 102 (botocore takes it for the answer). */
+static bool op_wait(struct http_stream *stream)
+{
+    struct peer *p = peer_of(stream);
+    if (p->closing || !p->reading || unread(p) > 0 || !http_conn_owes_continue(&p->conn)) {
+        return false;
+    }
+    write_now(p, SLICE_LIT("HTTP/1.1 102 Processing\r\n\r\n"), slice_of(NULL, 0));
+    return true;
+}
+
 static void op_pause(struct http_stream *stream)
 {
     http_conn_pause(&peer_of(stream)->conn);
@@ -333,6 +345,7 @@ static void op_unhold(void *token)
 
 static const struct http_stream_ops stream_ops = {
     .proceed = op_proceed,
+    .wait = op_wait,
     .pause = op_pause,
     .resume = op_resume,
     .respond = op_respond,

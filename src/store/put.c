@@ -3,8 +3,7 @@
  *   WAITING -> OPEN -> COMPLETE -> QUEUED -> ROUND -> freed
  *       \________\________\__________\________\----> VOIDING -> freed by the lane
  *
- *   WAITING   no room yet: too much unsynced, or the tail of the block is being cut. Ends in
- *             ready(0), or ready(ZERR_BUSY) after PUT_WAIT_MS
+ *   WAITING   no room yet (put_wait.c)
  *   OPEN      the frame is reserved; chunks come
  *   COMPLETE  put_commit() was called; the last body job runs or is about to
  *   QUEUED    waits for a commit round, together with the bytes that no body job took
@@ -87,20 +86,6 @@ void commit_free(struct commit *c)
         put_free(container_of(c, struct put, c));
     } else {
         change_free(c);
-    }
-}
-
-static void waiting_remove(struct put *p)
-{
-    struct store *st = p->st;
-    for (struct put **at = &st->waiting; *at != NULL; at = &(*at)->wait_next) {
-        if (*at == p) {
-            *at = p->wait_next;
-            if (st->waiting_tail == &p->wait_next) {
-                st->waiting_tail = at;
-            }
-            return;
-        }
     }
 }
 
@@ -200,7 +185,7 @@ static void put_give_up(struct put *p)
 
 /* ---- room ---- */
 
-static int put_reserve(struct put *p)
+int put_reserve(struct put *p)
 {
     struct store *st = p->st;
     struct block *b;
@@ -212,13 +197,8 @@ static int put_reserve(struct put *p)
     frame_head_encode(&p->c.head, &b->header, p->c.off, p->c.head_bytes);
     record_set_frame(&p->rec, (struct place){b->number, p->c.off}, &p->c.head);
     p->state = PUT_OPEN;
+    p->heard_ns = st->vfs->ops->mono_ns(st->vfs);
     return 0;
-}
-
-static bool must_wait(const struct store *st)
-{
-    return (st->cfg.sync == STORE_SYNC_ACK && st->unsynced >= st->unsynced_max) ||
-           (st->current != NULL && st->current->cutting);
 }
 
 int put_begin(struct store *st, const struct put_spec *spec, const struct put_ops *ops, void *user,
@@ -250,13 +230,9 @@ int put_begin(struct store *st, const struct put_spec *spec, const struct put_op
     buf_reset(scratch);
     p->c.frame_len = frame_len(p->c.head.record_len, spec->size);
 
-    rc = must_wait(st) || st->waiting != NULL ? ZERR_BUSY : put_reserve(p);
+    rc = put_must_wait(p) ? ZERR_BUSY : put_reserve(p);
     if (rc == ZERR_BUSY) {
-        p->state = PUT_WAITING;
-        p->wait_since_ns = st->vfs->ops->mono_ns(st->vfs);
-        p->wait_next = NULL;
-        *st->waiting_tail = p;
-        st->waiting_tail = &p->wait_next;
+        put_wait(p);
         lane_kick(st);
         p->hasher = spec->hasher;
         *ret = p;
@@ -269,33 +245,6 @@ int put_begin(struct store *st, const struct put_spec *spec, const struct put_op
     p->hasher = spec->hasher;
     *ret = p;
     return 0;
-}
-
-/* Ends a put that never got room. */
-static void put_refuse(struct put *p, int status)
-{
-    const struct put_ops *ops = p->ops;
-    void *user = p->user;
-    put_free(p);
-    ops->ready(user, status);
-}
-
-void put_resume_waiting(struct store *st)
-{
-    uint64_t now = st->vfs->ops->mono_ns(st->vfs);
-    while (st->waiting != NULL) {
-        struct put *p = st->waiting;
-        int rc = st->stopping ? ZERR_CANCELED : must_wait(st) ? ZERR_BUSY : put_reserve(p);
-        if (rc == ZERR_BUSY && now < p->wait_since_ns + (uint64_t)PUT_WAIT_MS * 1000000) {
-            return; /* those behind it came later */
-        }
-        waiting_remove(p);
-        if (rc == 0) {
-            p->ops->ready(p->user, 0);
-        } else {
-            put_refuse(p, rc);
-        }
-    }
 }
 
 /* ---- bytes ---- */
@@ -317,10 +266,12 @@ void put_resume_stalled(struct store *st)
     if (!st->any_stalled) {
         return;
     }
+    uint64_t now = st->vfs->ops->mono_ns(st->vfs);
     st->any_stalled = false; /* put_writable() says it again for those that stay */
     for (struct put *p = st->puts, *next; p != NULL; p = next) {
         next = p->next;
         if (p->stalled && p->state == PUT_OPEN && p->ops != NULL && put_writable(p)) {
+            p->heard_ns = now;
             p->ops->writable(p->user);
             /* The call-back may have ended any upload: begin again, stalled ones are fewer now. */
             next = st->puts;
@@ -485,6 +436,7 @@ static void put_step(struct put *p)
         lane_queue(st, &p->c);
     }
     if (p->state == PUT_OPEN && p->stalled && put_writable(p)) {
+        p->heard_ns = st->vfs->ops->mono_ns(st->vfs);
         p->ops->writable(p->user);
     }
 }
@@ -498,6 +450,7 @@ void put_write(struct put *p, struct chunk *c)
     p->queue_tail = &c->next;
     p->queued += c->len;
     p->received += c->len;
+    p->heard_ns = st->vfs->ops->mono_ns(st->vfs);
     st->queued += c->len;
     st->unsynced += c->len;
     st->stats.bytes_in += c->len;
@@ -531,7 +484,7 @@ void put_abort(struct put *p)
     p->ops = NULL;
     switch (p->state) {
     case PUT_WAITING:
-        waiting_remove(p);
+        put_wait_end(p);
         put_free(p);
         break;
     case PUT_OPEN:

@@ -25,6 +25,7 @@
 #include "store/store_priv.h"
 
 #define WRITEBACK_STEP (4u << 20)
+#define SYNC_GAP_MAX_NS 20000000000u /* more between two syncs: the disk was idle meanwhile */
 
 /* ---- begin ---- */
 
@@ -409,6 +410,12 @@ void round_adapt(struct store *st)
     if (r->bytes_synced < UNSYNCED_MIN && max < (double)st->unsynced_max) {
         return; /* little data: the time says nothing about the speed, unless it was short */
     }
+    /* While uploads are told to stop, the disk writes between the syncs, too. */
+    uint64_t now = st->vfs->ops->mono_ns(st->vfs), since = now - st->last_synced_ns;
+    put_adapt_ahead(st, r->bytes_synced,
+                    st->any_stalled && since > r->sync_ns && since < SYNC_GAP_MAX_NS ? since
+                                                                                     : r->sync_ns);
+    st->last_synced_ns = now;
     st->unsynced_max = max >= UNSYNCED_MAX   ? UNSYNCED_MAX
                        : max <= UNSYNCED_MIN ? UNSYNCED_MIN
                                              : (uint64_t)max;

@@ -67,6 +67,7 @@ static struct store *store_create(const struct store_config *cfg)
     st->commits_tail = &st->commits;
     st->lists_tail = &st->lists;
     st->unsynced_max = UNSYNCED_MAX;
+    st->ahead_max = AHEAD_FIRST;
     size_t n = strlen(cfg->dir) + sizeof("/" INDEX_NAME);
     st->dir = strdup(cfg->dir);
     st->index_path = cfg->index_path != NULL ? strdup(cfg->index_path) : malloc(n);

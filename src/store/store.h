@@ -137,13 +137,16 @@ struct put_spec {
 
 struct put_ops {
     /* put_begin() was pending: room is reserved (0), or refused (ZERR_BUSY after waiting 5 s,
-     * ZERR_NO_SPACE, ...), which ends the put. */
+     * unless waiting() says otherwise, ZERR_NO_SPACE, ...), which ends the put. */
     void (*ready)(void *user, int status);
     /* put_writable() became true again. */
     void (*writable)(void *user);
     /* 0 with what is stored, or why not; ends the put. Also called when a write failed before
      * put_commit(): the caller should stop sending. obj is valid during the call. */
     void (*done)(void *user, int status, const struct object *obj);
+    /* Pending, and 5 s have passed again: true if the client has been told to be patient and so it
+     * shall go on waiting. NULL: never. Must not call the store. */
+    bool (*waiting)(void *user);
 };
 
 /* Bytes on their way to the disk. The owner embeds it in the buffer it read them into and hands it

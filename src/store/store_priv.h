@@ -3,6 +3,7 @@
  *   store.c    open, stop, statistics, listings, look-ups
  *   block.c    block files and room in them
  *   put.c      uploads: reservation, body jobs, back-pressure
+ *   put_wait.c uploads that wait for room
  *   change.c   deletes, copies, and other records without a body
  *   upload.c   multipart uploads
  *   list.c     pages of names, uploads and parts
@@ -34,6 +35,8 @@
 #define QUEUED_MAX (8u << 20)      /* of all uploads, in memory */
 #define QUEUED_EAGER (2u << 20)    /* above it nothing waits for more */
 #define PUT_WAIT_MS 5000           /* for room, before ZERR_BUSY */
+#define AHEAD_MIN (8u << 20)       /* of what may be on its way to us, see put_wait.c */
+#define AHEAD_FIRST (16u << 20)    /* ... before the disk's speed is known */
 #define ROUND_MAX 256              /* commits in a round */
 #define BATCH_MAX_BYTES (1u << 20) /* compressed; then a flush */
 #define BATCH_MAX_RECORDS 100000
@@ -92,6 +95,8 @@ struct put {
     const struct put_ops *ops; /* NULL: nobody listens any more */
     void *user;
     uint64_t wait_since_ns;
+    uint64_t heard_ns; /* when it got room, brought bytes, or was told to go on */
+    unsigned n_waits;  /* times waiting() was called */
 
     struct chunk *queue, **queue_tail; /* handed over, in no job yet */
     uint64_t queued;                   /* bytes in it */
@@ -209,6 +214,8 @@ struct store {
     struct put *puts;
     struct put *waiting, **waiting_tail;
     uint64_t unsynced, unsynced_max;
+    uint64_t ahead_max; /* of unsynced and what clients have sent that was not read yet */
+    uint64_t synced_bytes, synced_ns, last_synced_ns; /* the disk's speed, lately */
     uint64_t queued;
     bool any_stalled;  /* some upload was told to stop */
     uint64_t promised; /* frame bytes of uploads not ended */
@@ -297,8 +304,16 @@ void frame_leave(struct commit *);
 /* The frame will never commit: takes its room back or has the lane make it void. Leaves the block;
  * true: the commit may be freed now, false: the lane will (commit_free()). */
 bool frame_give_up(struct commit *) ZKV_MUST_CHECK;
-void commit_free(struct commit *);       /* of either kind, no longer in any block */
+void commit_free(struct commit *); /* of either kind, no longer in any block */
+int put_reserve(struct put *) ZKV_MUST_CHECK;
+/* put_wait.c */
+bool put_must_wait(const struct put *);
+void put_wait(struct put *);             /* into st->waiting */
+void put_wait_end(struct put *);         /* out of it */
 void put_resume_waiting(struct store *); /* room may have come */
+/* So many bytes were synced in so long. */
+void put_adapt_ahead(struct store *, uint64_t bytes, uint64_t ns);
+/* put.c again */
 void put_resume_stalled(struct store *);
 void put_end_round(struct put *);                /* the round is done with it: c.status */
 void put_fail_block(struct block *, int status); /* every upload into it */

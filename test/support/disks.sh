@@ -8,6 +8,7 @@
 #   loop_device FILE             sets LOOP to a loop device for it, detached at the end
 #   nbd_disk FILE DIR FILTER.. -- PARAMETER..
 #                                FILE as DIR/nbd, through filters of nbdkit
+#   slow_disk                    SLOW: an empty ext4 folder on a disk of 5 MB/s
 #   end_disks                    for traps, before anything below $WORK is removed
 own_namespaces()
 {
@@ -71,6 +72,19 @@ nbd_disk()
     wait_for 20 test -e "$dir.sock" || fail "nbdkit: $(cat "$dir.err")"
     nbdfuse "$dir" --unix "$dir.sock" 2>>"$dir.err" &
     wait_for 20 nbd_there "$dir" || fail "nbdfuse: $(cat "$dir.err")"
+}
+
+# A disk of 5 MB/s, in memory.
+slow_disk()
+{
+    SLOW=$WORK/slow
+    mkdir "$SLOW" "$WORK/fast"
+    mount -t tmpfs tmpfs "$WORK/fast" || fail "cannot mount a tmpfs"
+    make_ext4 "$WORK/fast/slow.img" 2048
+    nbd_disk "$WORK/fast/slow.img" "$WORK/nbd" --filter=rate -- rate=40M
+    loop_mount "$WORK/nbd/nbd" "$SLOW"
+    chmod 700 "$SLOW"
+    rmdir "$SLOW/lost+found"
 }
 
 # In its own namespace a script may unmount whatever is below its folder.

@@ -36,11 +36,13 @@
  *   /refuse   403 in request()               /mid      403 with the first body bytes
  *   /pause    like /up, paused at the start  /stream   stream_size bytes by send()
  *   /cut      like /stream, cut in the middle
+ *   /wait     like /up, but told to wait first
  *   /big      BIG bytes with the head, forgotten at once */
 struct toy {
     struct http_handler handler;
     uv_timer_t timer;
-    struct http_stream *to_answer, *to_resume; /* when the timer fires */
+    struct http_stream *to_answer, *to_resume, *to_wait; /* when the timer fires */
+    bool told;                                           /* by wait() */
     const struct http_request *req;
     void (*unhold)(void *token);
     void *held[MAX_HELD];
@@ -131,11 +133,17 @@ static inline void unhold_all(struct toy *t)
 static inline void on_timer(uv_timer_t *timer)
 {
     struct toy *t = timer->data;
-    struct http_stream *to_answer = t->to_answer, *to_resume = t->to_resume;
-    t->to_answer = t->to_resume = NULL;
+    struct http_stream *to_answer = t->to_answer, *to_resume = t->to_resume, *to_wait = t->to_wait;
+    t->to_answer = t->to_resume = t->to_wait = NULL;
     unhold_all(t);
     if (to_answer != NULL) {
         answer(t, to_answer, 200, "async");
+    }
+    if (to_wait != NULL) {
+        t->in_call = true;
+        t->told = to_wait->ops->wait(to_wait);
+        to_wait->ops->proceed(to_wait);
+        t->in_call = false;
     }
     if (to_resume != NULL) {
         t->in_call = true;
@@ -170,6 +178,9 @@ static inline void handle_request(struct http_handler *h, struct http_stream *s,
         t->n_streamed = 0;
         s->ops->respond(s, &r);
         send_more(t, s);
+    } else if (target_is(t, "/wait")) {
+        t->to_wait = s;
+        later(t, 200);
     } else if (!target_is(t, "/never")) {
         if (target_is(t, "/pause")) {
             s->ops->pause(s);
@@ -224,7 +235,7 @@ static inline void handle_done(struct http_handler *h, struct http_stream *s, bo
 {
     struct toy *t = toy_of(h);
     assert_false(t->in_call);
-    assert_true(s != t->to_answer && s != t->to_resume);
+    assert_true(s != t->to_answer && s != t->to_resume && s != t->to_wait);
     t->n_ok += complete ? 1 : 0;
     t->n_cut += complete ? 0 : 1;
 }

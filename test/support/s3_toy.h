@@ -207,8 +207,15 @@ static inline void toy_unhold(void *token)
     }
 }
 
+static inline bool toy_wait(struct http_stream *stream)
+{
+    (void)stream;
+    return false;
+}
+
 static const struct http_stream_ops TOY_OPS = {
     .proceed = toy_proceed,
+    .wait = toy_wait,
     .pause = toy_pause,
     .resume = toy_resume,
     .respond = toy_respond,

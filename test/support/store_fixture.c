@@ -155,7 +155,7 @@ static void on_done(void *user, int status, const struct object *obj)
     u->put = NULL;
 }
 
-static const struct put_ops OPS = {on_ready, on_writable, on_done};
+static const struct put_ops OPS = {.ready = on_ready, .writable = on_writable, .done = on_done};
 
 int fx_begin(struct fixture *f, struct fx_upload *u, const char *key, uint64_t size)
 {

@@ -177,6 +177,36 @@ static void an_interim_answer_is_exact_and_comes_before_the_body(void **state)
     stop();
 }
 
+/* More than one client takes a 102 for the answer if it does not wait for its 100. */
+static void only_who_waits_for_his_100_is_told_to_be_patient(void **state)
+{
+    (void)state;
+    start(NULL);
+    int fd = dial(0);
+    send_text(fd, "PUT /wait HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+                  "Content-Length: 3\r\n\r\n");
+    expect_end(fd, "Continue\r\n\r\n");
+    assert_string_equal(got, "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n");
+    assert_true(fx.toy.told);
+    send_text(fd, "abc");
+    expect_end(fd, "end");
+    const char *const others[] = {
+        "PUT /wait HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n",
+        "PUT /wait HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\na",
+        "PUT /wait HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+    };
+    for (size_t i = 0; i < 3; i++) {
+        send_text(fd, others[i]);
+        uv_sleep(20);
+        send_text(fd, i == 1 ? "bc" : "abc");
+        expect_end(fd, "end");
+        assert_false(fx.toy.told);
+        assert_null(strstr(got, "102"));
+    }
+    close(fd);
+    stop();
+}
+
 static void a_refused_expectation_is_answered_and_closed(void **state)
 {
     (void)state;
@@ -327,6 +357,7 @@ int main(void)
         cmocka_unit_test(held_bytes_outlive_their_connection),
         cmocka_unit_test(a_paused_upload_is_not_read_and_its_clock_stands),
         cmocka_unit_test(an_interim_answer_is_exact_and_comes_before_the_body),
+        cmocka_unit_test(only_who_waits_for_his_100_is_told_to_be_patient),
         cmocka_unit_test(a_refused_expectation_is_answered_and_closed),
         cmocka_unit_test(an_early_refusal_can_be_read_by_who_sends_the_whole_body_first),
         cmocka_unit_test(garbage_is_answered_and_closed),

@@ -183,7 +183,7 @@ static void writable(void *user)
 
 static void it_is_let_go_of_once_when_an_upload_is_given_up(void **state)
 {
-    static const struct put_ops ops = {nothing, writable, on_done};
+    static const struct put_ops ops = {.ready = nothing, .writable = writable, .done = on_done};
     struct fixture f;
     struct hasher h = {0};
     struct fx_upload by = {0};

@@ -26,7 +26,7 @@ static struct slice body_of(size_t len)
 
 struct upload {
     struct put *put;
-    unsigned ready, writable, done;
+    unsigned ready, writable, done, waits, patience;
     int status;
 };
 
@@ -50,7 +50,15 @@ static void on_done(void *user, int status, const struct object *obj)
     u->status = status;
 }
 
-static const struct put_ops OPS = {on_ready, on_writable, on_done};
+static bool on_waiting(void *user)
+{
+    struct upload *u = user;
+    u->waits++;
+    return u->waits <= u->patience;
+}
+
+static const struct put_ops OPS = {
+    .ready = on_ready, .writable = on_writable, .done = on_done, .waiting = on_waiting};
 
 static int begin(struct fixture *f, struct upload *u, const char *key, uint64_t size)
 {
@@ -144,6 +152,110 @@ static void a_disk_that_was_slow_once_is_believed_again(void **state)
     fx_finish(&f);
 }
 
+static void advance(struct fixture *f, uint64_t ms)
+{
+    vfs_mem_advance(f->vfs, ms);
+    store_tick(f->st);
+    fx_pump(f);
+}
+
+static void a_large_upload_waits_while_much_is_on_its_way(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct upload first, second, third, small;
+    fx_init(&f, 64 << 20);
+    assert_int_equal(fx_open(&f), 0);
+    f.st->ahead_max = AHEAD_MIN;
+    assert_int_equal(begin(&f, &first, "first", 20 << 20), 0); /* larger than that, but alone */
+    write_some(&f, &first, 1000);
+    assert_int_equal(begin(&f, &second, "second", 10 << 20), ZKV_PENDING);
+    assert_int_equal(begin(&f, &third, "third", 70000), ZKV_PENDING); /* came later */
+    assert_int_equal(begin(&f, &small, "small", 1000), 0);            /* passes */
+    second.patience = 3;
+    for (int i = 0; i < 16; i++) {
+        advance(&f, 1000);
+        assert_int_equal(second.waits, (i + 1) / 5);
+        assert_int_equal(third.ready, i >= 4); /* nobody has told its client */
+    }
+    assert_int_equal(third.status, ZERR_BUSY);
+    assert_int_equal(second.ready, 0);
+    put_abort(first.put);
+    advance(&f, 1000);
+    assert_int_equal(second.ready, 1);
+    assert_int_equal(second.status, 0);
+    put_abort(second.put);
+    put_abort(small.put);
+    assert_int_equal(fx_stop(&f), 0);
+    fx_finish(&f);
+}
+
+static void who_waits_is_refused_when_his_patience_ends(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct upload first, second;
+    fx_init(&f, 64 << 20);
+    assert_int_equal(fx_open(&f), 0);
+    f.st->ahead_max = AHEAD_MIN;
+    assert_int_equal(begin(&f, &first, "first", 20 << 20), 0);
+    write_some(&f, &first, 1000);
+    assert_int_equal(begin(&f, &second, "second", 10 << 20), ZKV_PENDING);
+    second.patience = 1000;
+    for (int i = 0; i < 330 && second.ready == 0; i++) {
+        advance(&f, 1000);
+    }
+    assert_int_equal(second.ready, 1); /* after five minutes in any case */
+    assert_int_equal(second.status, ZERR_BUSY);
+    put_abort(first.put);
+    assert_int_equal(fx_stop(&f), 0);
+    fx_finish(&f);
+}
+
+static void slow_clients_keep_nobody_waiting(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct upload slow[10], good;
+    char key[16];
+    fx_init(&f, 1 << 30);
+    assert_int_equal(fx_open(&f), 0);
+    f.st->ahead_max = AHEAD_MIN;
+    for (int i = 0; i < 10; i++) { /* they get their room, and send nothing */
+        (void)snprintf(key, sizeof(key), "slow%d", i);
+        assert_int_equal(begin(&f, &slow[i], key, 20 << 20), 0);
+        vfs_mem_advance(f.vfs, 300);
+    }
+    assert_int_equal(begin(&f, &good, "good", 10 << 20), 0);
+    for (int i = 0; i < 10; i++) {
+        put_abort(slow[i].put);
+    }
+    put_abort(good.put);
+    fx_pump(&f);
+    assert_int_equal(fx_stop(&f), 0);
+    fx_finish(&f);
+}
+
+static void a_disk_is_believed_to_be_fast_step_by_step(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f, 0);
+    assert_int_equal(fx_open(&f), 0);
+    put_adapt_ahead(f.st, 10 << 20, 1000000); /* into its cache: 10 GB/s */
+    assert_int_equal(f.st->ahead_max, AHEAD_FIRST + (10 << 20));
+    for (int i = 0; i < 20; i++) {
+        put_adapt_ahead(f.st, 10 << 20, 2000000000); /* 5 MiB/s */
+    }
+    assert_in_range(f.st->ahead_max, 14 << 20, 16 << 20);
+    for (int i = 0; i < 20; i++) {
+        put_adapt_ahead(f.st, 1 << 20, 2000000000);
+    }
+    assert_int_equal(f.st->ahead_max, AHEAD_MIN);
+    assert_int_equal(fx_stop(&f), 0);
+    fx_finish(&f);
+}
+
 /* ---- re-entrance ---- */
 
 struct nosy_chunk { /* calls the store when it is given back */
@@ -204,7 +316,8 @@ static void done_nosy(void *user, int status, const struct object *obj)
 static void a_failed_round_answers_everybody_once(void **state)
 {
     (void)state;
-    static const struct put_ops nosy = {on_ready, on_writable, done_nosy};
+    static const struct put_ops nosy = {
+        .ready = on_ready, .writable = on_writable, .done = done_nosy};
     struct fixture f;
     struct upload a, b;
     fx_init(&f, 0);
@@ -733,7 +846,8 @@ static void done_next(void *user, int status, const struct object *obj)
 static void a_block_that_cannot_be_made_fails_nobody_else(void **state)
 {
     (void)state;
-    static const struct put_ops ops = {on_ready, on_writable, done_next};
+    static const struct put_ops ops = {
+        .ready = on_ready, .writable = on_writable, .done = done_next};
     static const int errors[] = {ZERR_IO, ZERR_NO_SPACE, ZERR_LIMIT};
     for (int i = 0; i < 3; i++) {
         struct fixture f;
@@ -765,6 +879,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stalled_upload_goes_on_when_another_is_given_up),
+        cmocka_unit_test(a_large_upload_waits_while_much_is_on_its_way),
+        cmocka_unit_test(who_waits_is_refused_when_his_patience_ends),
+        cmocka_unit_test(slow_clients_keep_nobody_waiting),
+        cmocka_unit_test(a_disk_is_believed_to_be_fast_step_by_step),
         cmocka_unit_test(a_disk_that_was_slow_once_is_believed_again),
         cmocka_unit_test(a_call_back_may_begin_the_next_thing),
         cmocka_unit_test(a_failed_round_answers_everybody_once),
