@@ -8,8 +8,9 @@ Then the disk is well again. The server either goes on by itself (what failed wa
 of it may ever be seen), or it has stopped with words and an exit code (what failed may be there whole
 or not at all). What was acknowledged is there in any case, also after kill -9 and a start.
 
-With REMOUNT, a command that unmounts and mounts the file system, the server must be stopped in each
-round, as ext4 makes itself read-only when its journal cannot be written. Without it rounds go on until
+With REMOUNT, a command that unmounts and mounts the file system, no round can be survived, as ext4
+makes itself read-only when its journal cannot be written: the server stops, or it refuses whatever
+is to be written. Without it rounds go on until
 both endings have been seen ROUNDS times."""
 import hashlib
 import http.client
@@ -105,6 +106,17 @@ class World:
             raise Failure("gone without a word, exit code %d" % self.server.child.returncode)
         return False
 
+    def stands_still(self):
+        """No commit has failed, but the history cannot be written any more: writes are refused, reads
+        go on, and the stop says so."""
+        client = self.server.client()
+        if self.ledger.put(client, "too-late", b"x").status != 503:
+            raise Failure("a PUT on a read-only file system is not refused")
+        self.ledger.check(client)
+        if self.server.stop() == 0:
+            raise Failure("stopped on a read-only file system as if nothing were")
+        self.stopped += 1
+
     def round(self, remount):
         if self.server.child is None or self.server.child.poll() is not None:
             self.start()
@@ -113,10 +125,8 @@ class World:
         self.n_failed += len(self.failed)
         if self.has_stopped():
             self.stopped += 1
-            if remount and subprocess.run(remount).returncode != 0:
-                raise Failure("the file system cannot be mounted again")
         elif remount:
-            raise Failure("the file system is read-only, and the server runs")
+            self.stands_still()
         else:
             self.survived += 1
             self.ledger.allowed.update({key: {None} for key in self.failed})
@@ -128,6 +138,8 @@ class World:
                 self.server.kill()
             else:
                 self.server.stop()
+        if remount and subprocess.run(remount).returncode != 0:
+            raise Failure("the file system cannot be mounted again")
         self.start()
         self.ledger.check(self.server.client(), settle=True)
         if "damaged" in self.server.said():
