@@ -18,81 +18,11 @@ shift 2
 server_options=("$@")
 . "$here/lib.sh"
 
-url=
-inside=/mnt # where S3QL sees $outside
-outside=$WORK/s3ql
-seen=${S3QL_ROOT%/}$inside
-auth=$inside/authinfo2
-
-# Before lib.sh removes $WORK nothing may be mounted below it or busy in it.
-end_mounts()
-{
-    local code=$?
-    umount -l "$seen/mountpoint" "$seen" 2>/dev/null
-    return $code
-}
-trap 'end_mounts; cleanup' EXIT
+. "$here/../support/s3ql.sh"
 
 ok()
 {
     echo "ok - $scheme: $* (after $SECONDS s)"
-}
-
-in_tree=(chroot "$S3QL_ROOT" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$inside" LC_ALL=C.UTF-8)
-s3ql()
-{
-    "${in_tree[@]}" "$@"
-}
-
-# must SECONDS COMMAND...: its words are shown only if it fails.
-must()
-{
-    local seconds=$1
-    shift
-    if ! s3ql timeout "$seconds" "$@" >"$WORK/said" 2>&1 </dev/null; then
-        cat "$WORK/said" >&2
-        tail -n 20 "$outside"/.s3ql/*.log "$outside"/cache-*/*.log >&2 2>/dev/null
-        fail "$*"
-    fi
-}
-
-# Sets mount_command for the cache of that name.
-set_mount_command()
-{
-    mkdir -p "$outside/cache-$1"
-    mount_command=(mount.s3ql --authfile "$auth" --cachedir "$inside/cache-$1" --log "$inside/mount.log"
-        --backend-options no-ssl)
-    [ "$compression" = default ] || mount_command+=(--compress "$compression")
-    mount_command+=("$url" "$inside/mountpoint")
-}
-
-mount_s3ql()
-{
-    set_mount_command "$1"
-    must 120 "${mount_command[@]}"
-}
-
-umount_s3ql()
-{
-    must 120 umount.s3ql "$inside/mountpoint"
-}
-
-# fsck with the cache of that name; anything found is a failure (its exit code is then not 0).
-fsck_s3ql()
-{
-    must 180 fsck.s3ql --force --batch --authfile "$auth" --cachedir "$inside/cache-$1" \
-        --log "$inside/fsck.log" --backend-options no-ssl "$url"
-}
-
-verify_s3ql()
-{
-    must 180 s3ql_verify --data --authfile "$auth" --cachedir "$inside/cache-$1" \
-        --log "$inside/verify.log" --backend-options no-ssl "$url"
-}
-
-flush_cache()
-{
-    must 180 s3qlctrl flushcache "$inside/mountpoint"
 }
 
 data_puts()
@@ -138,30 +68,9 @@ same_as_source()
         "$inside/mountpoint/$1/")" ""
 }
 
-mkdir -p "$outside/mountpoint"
+mkdir "$outside"
 make_source
-mount --bind "$outside" "$seen" || fail "cannot bind $outside"
-
-# write_authinfo PASSWORD: S3QL's own file of passwords.
-write_authinfo()
-{
-    cat >"$outside/authinfo2" <<END
-[zipkv]
-storage-url: $scheme://
-backend-login: backup
-backend-password: $1
-fs-passphrase: secret
-END
-    chmod 600 "$outside/authinfo2"
-}
-
-# With the cache of that name.
-mkfs_s3ql()
-{
-    mkdir "$outside/cache-$1"
-    printf 'secret\nsecret\n' | s3ql timeout 60 mkfs.s3ql --authfile "$auth" --cachedir "$inside/cache-$1" \
-        --log none --backend-options no-ssl "$scheme://$SERVER_ADDR/bucket" >"$WORK/said" 2>&1
-}
+bind_s3ql
 
 printf 'backup:right\n' >"$WORK/keys"
 chmod 600 "$WORK/keys"
@@ -181,7 +90,6 @@ ok "-auth: the right password is let in, a wrong one is not"
 new_store store
 start_server "$STORE" "${server_options[@]}"
 address=$SERVER_ADDR
-url=$scheme://$address/bucket
 mkfs_s3ql first || fail "mkfs.s3ql: $(cat "$WORK/said")"
 ok "mkfs.s3ql"
 
