@@ -387,7 +387,7 @@ static void on_done(void *user, int status, const struct object *obj)
     settled(u->w, u->req, status);
 }
 
-static const struct put_ops PUT_OPS = {on_ready, on_writable, on_done};
+static const struct put_ops PUT_OPS = {.ready = on_ready, .writable = on_writable, .done = on_done};
 
 void w_begin(struct world *w, unsigned i, unsigned key, size_t size)
 {
