@@ -123,7 +123,7 @@ static int keep_live(struct change *ch)
     size_t n = 0;
     for (size_t i = 0; i < ch->c.n_recs; i++) {
         struct object obj;
-        int rc = index_lookup(ch->st->ix_read, ch->recs[i].key, &obj);
+        int rc = store_lookup(ch->st, ch->recs[i].key, &obj);
         if (rc != 0 && rc != ZERR_NOT_FOUND) {
             return rc;
         }

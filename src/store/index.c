@@ -15,6 +15,9 @@ int index_zerr(int rc)
     if (rc == SQLITE_IOERR_NOMEM) {
         return ZERR_NOMEM;
     }
+    if (rc == SQLITE_IOERR_DATA) { /* index_vfs.c */
+        return ZERR_CORRUPT;
+    }
     switch (rc & 0xff) {
     case SQLITE_OK:
     case SQLITE_ROW:
@@ -127,6 +130,7 @@ static int write_counts(struct index *ix)
     rc |= bind_u64(s, 7, m->db_length) | bind_u64(s, 8, t->objects) | bind_u64(s, 9, t->live_bytes);
     rc |= bind_u64(s, 10, t->name_bytes) | bind_u64(s, 11, t->damaged);
     rc |= bind_u64(s, 12, m->db_members) | bind_u64(s, 13, m->last_seq);
+    rc |= bind_u64(s, 14, ix->now.commits);
     return rc != SQLITE_OK ? ZERR_NOMEM : index_run(s);
 }
 
@@ -135,6 +139,7 @@ int index_commit(struct index *ix)
     assert(ix->in_tx);
     int rc = ix->tx_error;
     if (rc == 0) {
+        ix->now.commits++;
         rc = write_counts(ix);
     }
     if (rc == 0) {

@@ -23,10 +23,14 @@
  *   uploads_by_key on uploads(key, id)
  *   parts(upload, number, record BLOB, PRIMARY KEY(upload, number)) WITHOUT ROWID
  *   mark(one row: store_id, generation, n_records, seq, last_seq, db_last_member,
- *        db_last_member_rev, db_length, db_members, objects, live_bytes, name_bytes, damaged)
+ *        db_last_member_rev, db_length, db_members, objects, live_bytes, name_bytes, damaged, commits)
  *
  * Records of uploads and parts stand there in the history's form (record.h).
- */
+ *
+ * Every page of the file and of its log is checked when it is read (index_vfs.c): a wrong bit is
+ * ZERR_CORRUPT, from whatever function met it, and never another answer. Whoever meets it gives the
+ * index up: it is removed and made anew. Programs that know nothing of the check sums can read the
+ * file; what they write to it counts as damage. */
 #ifndef ZKV_STORE_INDEX_H
 #define ZKV_STORE_INDEX_H
 
@@ -81,6 +85,8 @@ enum index_open_mode {
  * rebuilds. */
 int index_open(const char *path, enum index_open_mode, struct index **ret,
                struct zerr_info *) ZKV_MUST_CHECK;
+/* Reads and checks all of it, tables against each other: ZERR_CORRUPT. Long. */
+int index_check(struct index *) ZKV_MUST_CHECK;
 /* NULL is fine; rolls back an open transaction; writer: checkpoints. */
 void index_close(struct index *);
 /* Removes path, path-wal, path-shm. */

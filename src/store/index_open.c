@@ -12,11 +12,21 @@
 
 #define APPLICATION_ID 0x5a4b5649 /* "ZKVI": tells our file from other programs' databases */
 #define BUSY_TIMEOUT_MS 250
+#define SQLITE_MAGIC "SQLite format 3" /* with its NUL: 16 bytes */
 #define TEXT_OF(x) TEXT_OF_(x)
 #define TEXT_OF_(x) #x
 
+/* `mark` comes first: its only page is then the file's second, the first one that a checkpoint
+ * writes (see lost_log()). */
 static const char schema[] =
     "BEGIN IMMEDIATE;"
+    "CREATE TABLE mark(id INTEGER PRIMARY KEY CHECK (id = 1), store_id BLOB,"
+    " generation INTEGER, n_records INTEGER, seq INTEGER, last_seq INTEGER,"
+    " db_last_member INTEGER, db_last_member_rev INTEGER, db_length INTEGER, db_members INTEGER,"
+    " objects INTEGER NOT NULL, live_bytes INTEGER NOT NULL,"
+    " name_bytes INTEGER NOT NULL, damaged INTEGER NOT NULL, commits INTEGER NOT NULL);"
+    "INSERT INTO mark(id, objects, live_bytes, name_bytes, damaged, commits)"
+    " VALUES(1, 0, 0, 0, 0, 0);"
     "CREATE TABLE objects(key BLOB NOT NULL PRIMARY KEY,"
     " block INTEGER NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL,"
     " frame_block INTEGER, frame_offset INTEGER,"
@@ -30,12 +40,6 @@ static const char schema[] =
     "CREATE INDEX uploads_by_key ON uploads(key, id);"
     "CREATE TABLE parts(upload INTEGER NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL,"
     " PRIMARY KEY(upload, number)) WITHOUT ROWID;"
-    "CREATE TABLE mark(id INTEGER PRIMARY KEY CHECK (id = 1), store_id BLOB,"
-    " generation INTEGER, n_records INTEGER, seq INTEGER, last_seq INTEGER,"
-    " db_last_member INTEGER, db_last_member_rev INTEGER, db_length INTEGER, db_members INTEGER,"
-    " objects INTEGER NOT NULL, live_bytes INTEGER NOT NULL,"
-    " name_bytes INTEGER NOT NULL, damaged INTEGER NOT NULL);"
-    "INSERT INTO mark(id, objects, live_bytes, name_bytes, damaged) VALUES(1, 0, 0, 0, 0);"
     "PRAGMA application_id = " TEXT_OF(APPLICATION_ID) ";"
                                                        "PRAGMA user_version = " TEXT_OF(
                                                            INDEX_VERSION) ";"
@@ -46,8 +50,8 @@ static const char *const sql[N_STMTS] = {
     [STMT_COMMIT] = "COMMIT",
     [STMT_ROLLBACK] = "ROLLBACK",
     [STMT_MARK] = "SELECT store_id, generation, n_records, seq, db_last_member, db_last_member_rev,"
-                  " db_length, objects, live_bytes, name_bytes, damaged, db_members, last_seq"
-                  " FROM mark WHERE id = 1",
+                  " db_length, objects, live_bytes, name_bytes, damaged, db_members, last_seq,"
+                  " commits FROM mark WHERE id = 1",
     [STMT_LOOKUP] = "SELECT " INDEX_OBJECT_COLUMNS " FROM objects WHERE key = ?1",
     [STMT_META] = "SELECT meta FROM objects WHERE key = ?1",
     [STMT_LIST] = "SELECT key, size, mtime, md5, damage, parts FROM objects WHERE key >= ?1"
@@ -91,8 +95,8 @@ static const char *const sql[N_STMTS] = {
     [STMT_SET_MARK] =
         "UPDATE mark SET store_id = ?1, generation = ?2, n_records = ?3, seq = ?4,"
         " db_last_member = ?5, db_last_member_rev = ?6, db_length = ?7, objects = ?8,"
-        " live_bytes = ?9, name_bytes = ?10, damaged = ?11, db_members = ?12, last_seq = ?13"
-        " WHERE id = 1",
+        " live_bytes = ?9, name_bytes = ?10, damaged = ?11, db_members = ?12, last_seq = ?13,"
+        " commits = ?14 WHERE id = 1",
 };
 
 static int exec(struct index *ix, const char *text)
@@ -104,7 +108,7 @@ static int on_wal(void *user, sqlite3 *db, const char *name, int pages)
 {
     (void)db, (void)name;
     struct index *ix = user;
-    ix->wal_bytes = (uint64_t)pages * 4096; /* SQLite's page size, unless told otherwise */
+    ix->wal_bytes = (uint64_t)pages * INDEX_PAGE_BYTES;
     return SQLITE_OK;
 }
 
@@ -121,6 +125,11 @@ static int query_int(struct index *ix, const char *text, int64_t *ret)
         sqlite3_finalize(stmt);
     }
     return rc == SQLITE_DONE ? ZERR_CORRUPT : index_zerr(rc);
+}
+
+static int foreign_file(struct zerr_info *info)
+{
+    return zerr_fail(info, ZERR_INVALID, 0, "the database is another program's, not an index");
 }
 
 /* Looks at what the file is before anything is written to it. *ret_new: nothing yet. */
@@ -142,7 +151,7 @@ static int check_file(struct index *ix, bool *ret_new, struct zerr_info *info)
         return ix->mode == INDEX_READER ? ZERR_CORRUPT : 0;
     }
     if (app != APPLICATION_ID) {
-        return zerr_fail(info, ZERR_INVALID, 0, "the database is another program's, not an index");
+        return foreign_file(info);
     }
     return version == INDEX_VERSION ? 0 : ZERR_UNSUPPORTED;
 }
@@ -156,6 +165,14 @@ static int configure(struct index *ix)
                  "PRAGMA temp_store = FILE; PRAGMA cell_size_check = ON");
     if (rc == 0 && ix->mode == INDEX_TEMP) {
         return exec(ix, "PRAGMA synchronous = OFF");
+    }
+    if (rc == 0 && ix->mode == INDEX_WRITER) { /* both matter to a new file only */
+        int reserved = INDEX_PAGE_RESERVED;
+        rc = exec(ix, "PRAGMA page_size = " TEXT_OF(INDEX_PAGE_BYTES));
+        if (rc == 0) {
+            rc = index_zerr(
+                sqlite3_file_control(ix->db, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved));
+        }
     }
     if (rc == 0) {
         rc = exec(ix, ix->mode == INDEX_WRITER ? "PRAGMA synchronous = NORMAL"
@@ -225,8 +242,23 @@ int index_load_counts(struct index *ix, struct index_counts *ret)
     ret->totals.damaged = (uint64_t)sqlite3_column_int64(s, 10);
     ret->mark.db_members = (uint64_t)sqlite3_column_int64(s, 11);
     ret->mark.last_seq = (uint64_t)sqlite3_column_int64(s, 12);
+    ret->commits = (uint64_t)sqlite3_column_int64(s, 13);
     sqlite3_reset(s);
     return id.len == 0 || id.len == STORE_ID_BYTES ? 0 : ZERR_CORRUPT;
+}
+
+/* A database that is neither ours nor has pages like ours is another person's: it is not touched.
+ * Before SQLite has a look, to which each of its pages would be a damaged one. */
+static bool is_foreign(int fd)
+{
+    uint8_t head[72];
+    if (pread(fd, head, sizeof head, 0) != (ssize_t)sizeof head ||
+        memcmp(head, SQLITE_MAGIC, 16) != 0) {
+        return false;
+    }
+    uint32_t app =
+        (uint32_t)head[68] << 24 | (uint32_t)head[69] << 16 | (uint32_t)head[70] << 8 | head[71];
+    return head[20] != INDEX_PAGE_RESERVED && app != APPLICATION_ID;
 }
 
 static int open_file(struct index *ix, const char *path, struct zerr_info *info)
@@ -241,14 +273,67 @@ static int open_file(struct index *ix, const char *path, struct zerr_info *info)
             return zerr_fail(info, errno == ENOSPC ? ZERR_NO_SPACE : ZERR_IO, errno, "index %s",
                              path);
         }
+        bool foreign = is_foreign(fd);
         close(fd);
+        if (foreign) {
+            return foreign_file(info);
+        }
     }
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+    const char *vfs = INDEX_VFS;
     if (ix->mode == INDEX_TEMP) {
         path = "";
+        vfs = NULL;
         flags |= SQLITE_OPEN_CREATE;
     }
-    return index_zerr(sqlite3_open_v2(path, &ix->db, flags, NULL));
+    int rc = index_vfs_register();
+    if (rc == 0 && sqlite3_open_v2(path, &ix->db, flags, vfs) != SQLITE_OK) {
+        rc = ix->db == NULL ? ZERR_NOMEM : index_zerr(sqlite3_extended_errcode(ix->db));
+    }
+    return rc;
+}
+
+/* The path as a URI that shows the file without its log. */
+static char *uri_of(const char *path)
+{
+    static const char query[] = "?immutable=1&vfs=" INDEX_VFS;
+    char *uri = malloc(5 + 3 * strlen(path) + sizeof query), *at = uri;
+    if (uri == NULL) {
+        return NULL;
+    }
+    at = stpcpy(at, "file:");
+    for (const char *p = path; *p != '\0'; p++) {
+        bool plain = *p != '%' && *p != '?' && *p != '#' && *p != ' ';
+        at += plain ? (*at = *p, 1) : sprintf(at, "%%%02x", (unsigned char)*p);
+    }
+    memcpy(at, query, sizeof query);
+    return uri;
+}
+
+/* A log with a bad frame ends there, for SQLite; what follows it is lost. That is an earlier state
+ * of the index and fine, unless a checkpoint had written the lost part to the file before: then the
+ * file's pages are newer than the log's, and together they are no state at all. A checkpoint writes
+ * in order of pages, and that of the mark, which every commit changes, is the first: so the mark
+ * of the file alone tells. Where it cannot be read the log has it, or the index cannot be used. */
+static int lost_log(struct index *ix, const char *path)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *s = NULL;
+    uint64_t commits = 0;
+    char *uri = uri_of(path);
+    if (uri == NULL) {
+        return ZERR_NOMEM;
+    }
+    if (sqlite3_open_v2(uri, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI,
+                        INDEX_VFS) == SQLITE_OK &&
+        sqlite3_prepare_v2(db, "SELECT commits FROM mark", -1, &s, NULL) == SQLITE_OK &&
+        sqlite3_step(s) == SQLITE_ROW) {
+        commits = (uint64_t)sqlite3_column_int64(s, 0);
+    }
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+    free(uri);
+    return commits > ix->committed.commits ? ZERR_CORRUPT : 0;
 }
 
 int index_open(const char *path, enum index_open_mode mode, struct index **ret,
@@ -279,6 +364,9 @@ int index_open(const char *path, enum index_open_mode mode, struct index **ret,
     if (rc == 0 && mode != INDEX_READER) {
         rc = index_load_counts(ix, &ix->committed);
         ix->now = ix->committed;
+    }
+    if (rc == 0 && mode == INDEX_WRITER) {
+        rc = lost_log(ix, path);
     }
     if (rc != 0) {
         rc = zerr_fail(info, rc, 0, "index %s: %s", mode == INDEX_TEMP ? "(temporary)" : path,
@@ -331,13 +419,25 @@ int index_remove(const char *path)
 
 bool index_is_sqlite(const char *path)
 {
-    static const char magic[] = "SQLite format 3"; /* with its NUL: 16 bytes */
-    char head[sizeof(magic)];
+    char head[sizeof(SQLITE_MAGIC)];
     FILE *f = fopen(path, "rbe");
     if (f == NULL) {
         return false;
     }
     size_t n = fread(head, 1, sizeof(head), f);
     (void)fclose(f);
-    return n == 0 || (n == sizeof(head) && memcmp(head, magic, n) == 0);
+    return n == 0 || (n == sizeof(head) && memcmp(head, SQLITE_MAGIC, n) == 0);
+}
+
+int index_check(struct index *ix)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(ix->db, "PRAGMA integrity_check(1)", -1, &s, NULL);
+    bool ok = false;
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(s);
+        ok = rc == SQLITE_ROW && slice_eq_str(index_column_slice(s, 0), "ok");
+    }
+    sqlite3_finalize(s);
+    return rc == SQLITE_ROW ? (ok ? 0 : ZERR_CORRUPT) : index_zerr(rc);
 }

@@ -1,4 +1,5 @@
-/* What index.c, index_open.c and index_list.c share: the connection and its statements. */
+/* What index.c, index_open.c, index_list.c and index_vfs.c share: the connection, its statements,
+ * and the files below it. */
 #ifndef ZKV_STORE_INDEX_PRIV_H
 #define ZKV_STORE_INDEX_PRIV_H
 
@@ -45,6 +46,7 @@ struct index_counts {
     struct index_totals totals;
     struct index_mark mark;
     bool has_mark;
+    uint64_t commits; /* since the file was made */
 };
 
 struct index {
@@ -62,6 +64,12 @@ struct index {
 #define INDEX_OBJECT_COLUMNS                                                                       \
     "block, offset, size, frame_block, frame_offset, body_frame_block, body_frame_offset, md5, "   \
     "mtime, damage, parts"
+
+/* index_vfs.c: the file layer that checks each page. The last bytes of each are its own. */
+#define INDEX_VFS "zkv-checked"
+#define INDEX_PAGE_BYTES 4096
+#define INDEX_PAGE_RESERVED 8
+int index_vfs_register(void) ZKV_MUST_CHECK; /* any number of times */
 
 int index_zerr(int sqlite_rc);
 /* Blobs are not copied: valid until the statement is reset. An empty slice is an empty blob. */

@@ -315,6 +315,7 @@ static void upkeep_finish(struct store *st)
     if (st->lane_status != 0) {
         store_note(st, LOG_WARN, "look-up index: cannot note damage or MD5 (%s), ignoring",
                    zerr_str(st->lane_status));
+        (void)store_saw_index(st, st->lane_status);
     }
     while (st->lane_upkeep != NULL) {
         struct upkeep *u = st->lane_upkeep;

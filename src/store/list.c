@@ -71,6 +71,7 @@ static void list_run(struct index_job *j)
 static void list_done(struct index_job *j)
 {
     struct list_job *l = container_of(j, struct list_job, base);
+    (void)store_saw_index(j->st, l->status);
     l->done(l->user, l->status, &l->page);
     free(l);
 }
@@ -154,7 +155,7 @@ static void parts_run(struct index_job *j)
 static void parts_done(struct index_job *j)
 {
     struct parts_job *p = container_of(j, struct parts_job, base);
-    if (p->status != 0) {
+    if (store_saw_index(j->st, p->status) != 0) {
         free(p->page.entries);
         p->page = (struct part_page){0};
     }

@@ -370,7 +370,7 @@ int reader_open(struct store *st, struct slice key, bool want_body, const struct
     if (st->stopping && st->stopped) {
         return ZERR_CANCELED;
     }
-    int rc = index_lookup(st->ix_read, key, &obj);
+    int rc = store_lookup(st, key, &obj);
     if (rc != 0) {
         return rc;
     }
@@ -392,7 +392,7 @@ int reader_open(struct store *st, struct slice key, bool want_body, const struct
     rc = reader_prepare(r, want_body);
     if (rc != 0) {
         reader_free(r);
-        return rc;
+        return store_saw_index(st, rc); /* it says what cannot be */
     }
     *ret = r;
     if (r->obj.has_md5 && r->obj.framed && block_file_if_open(r->body_block) != NULL &&

@@ -150,6 +150,7 @@ static int open_index(struct recovery *r, bool fresh)
     st->mark_seq = st->mark_last_seq = 0;
     index_close(st->ix_write);
     st->ix_write = NULL;
+    st->index_made = fresh;
     int rc = fresh ? index_remove(st->index_path) : 0;
     if (rc == 0) {
         rc = index_open(st->index_path, INDEX_WRITER, &st->ix_write, fresh ? r->info : NULL);
@@ -170,7 +171,9 @@ static int open_index(struct recovery *r, bool fresh)
             "%s is not a look-up index, it is left alone: remove it or name another file",
             st->index_path); /* a slip of the pen must not cost a person's file */
     }
-    if (rc == ZERR_CORRUPT || rc == ZERR_UNSUPPORTED || rc == ZERR_NOT_FOUND) {
+    /* In the directory itself a database is nobody else's, whatever its header says. */
+    bool ours = rc == ZERR_INVALID && st->cfg.index_path == NULL;
+    if (rc == ZERR_CORRUPT || rc == ZERR_UNSUPPORTED || rc == ZERR_NOT_FOUND || ours) {
         return fresh ? zerr_fail(r->info, rc, 0, "%s cannot be made", st->index_path)
                      : open_index(r, true);
     }

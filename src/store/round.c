@@ -76,7 +76,7 @@ static int check_condition(struct store *st, const struct commit *c)
 {
     const struct condition *cond = &c->cond;
     if (c->recs[0].upload != 0) {
-        int there = index_has_upload(st->ix_read, c->recs[0].upload);
+        int there = store_saw_index(st, index_has_upload(st->ix_read, c->recs[0].upload));
         if (there != 0) {
             return there;
         }
@@ -85,7 +85,7 @@ static int check_condition(struct store *st, const struct commit *c)
         return 0;
     }
     struct object obj;
-    int rc = index_lookup(st->ix_read, c->recs[0].key, &obj);
+    int rc = store_lookup(st, c->recs[0].key, &obj);
     if (rc != 0 && rc != ZERR_NOT_FOUND) {
         return rc;
     }

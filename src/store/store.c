@@ -44,6 +44,17 @@ void store_fail(struct store *st, const char *fmt, ...)
     }
 }
 
+int store_saw_index(struct store *st, int zerr)
+{
+    if (zerr == ZERR_CORRUPT) {
+        st->index_damaged = true;
+        store_fail(st,
+                   "the look-up index %s is damaged: it is removed, the next start makes it anew",
+                   st->index_path);
+    }
+    return zerr;
+}
+
 void store_refresh_totals(struct store *st)
 {
     struct index_totals totals;
@@ -93,11 +104,9 @@ static uint64_t default_reserve(uint64_t fs_total)
     return part < fs_total / 4 ? part : fs_total / 4;
 }
 
-int store_open(const struct store_config *cfg, struct store **ret, struct zerr_info *info)
+static int open_once(const struct store_config *cfg, struct store **ret, bool *ret_index_damaged,
+                     struct zerr_info *info)
 {
-    if (cfg->block_size != 0 && cfg->block_size < BLOCK_SIZE_MIN) {
-        return zerr_fail(info, ZERR_INVALID, 0, "a block has at least %u bytes", BLOCK_SIZE_MIN);
-    }
     struct store *st = store_create(cfg);
     if (st == NULL) {
         return ZERR_NOMEM;
@@ -126,11 +135,24 @@ int store_open(const struct store_config *cfg, struct store **ret, struct zerr_i
         rc = index_get_totals(st->ix_write, &st->stats.totals);
     }
     if (rc != 0) {
+        /* Whether it was the index or the history cannot always be told; the index can be spared. */
+        st->index_damaged = rc == ZERR_CORRUPT && st->ix_write != NULL && !st->index_made;
+        *ret_index_damaged = st->index_damaged;
         store_destroy(st);
         return rc;
     }
     *ret = st;
     return 0;
+}
+
+int store_open(const struct store_config *cfg, struct store **ret, struct zerr_info *info)
+{
+    if (cfg->block_size != 0 && cfg->block_size < BLOCK_SIZE_MIN) {
+        return zerr_fail(info, ZERR_INVALID, 0, "a block has at least %u bytes", BLOCK_SIZE_MIN);
+    }
+    bool index_damaged = false;
+    int rc = open_once(cfg, ret, &index_damaged, info);
+    return index_damaged ? open_once(cfg, ret, &index_damaged, info) : rc;
 }
 
 /* Uploads are freed by the list of them. */
@@ -184,6 +206,10 @@ void store_destroy(struct store *st)
     index_close(st->ix_list);
     index_close(st->ix_read);
     index_close(st->ix_write);
+    if (st->index_damaged && index_remove(st->index_path) != 0) {
+        store_note(st, LOG_ERROR, "the damaged look-up index %s cannot be removed: do it by hand",
+                   st->index_path);
+    }
     db_batch_destroy(st->batch);
     if (st->db_file != NULL) {
         st->vfs->ops->close(st->db_file);
@@ -337,6 +363,7 @@ void store_tick(struct store *st)
         uint64_t down = st->vfs->ops->mono_ns(st->vfs) - st->index_down_since_ns;
         bool may_mend = st->round.index_status == ZERR_NO_SPACE && !st->stopping;
         if (down > (uint64_t)INDEX_RETRY_MS * 1000000 && !may_mend) {
+            (void)store_saw_index(st, st->round.index_status);
             store_fail(st, "the look-up index %s cannot be written", st->index_path);
         } else if (down > (uint64_t)INDEX_ANSWER_MS * 1000000) {
             answer_busy(st);
@@ -380,7 +407,7 @@ int store_may_write(struct store *st, uint64_t bytes, bool is_delete)
 
 int store_lookup(struct store *st, struct slice key, struct object *ret)
 {
-    return index_lookup(st->ix_read, key, ret);
+    return store_saw_index(st, index_lookup(st->ix_read, key, ret));
 }
 
 void store_get_stats(const struct store *st, struct store_stats *ret)

@@ -270,6 +270,8 @@ struct store {
     uint64_t flush_retry_ns;
 
     struct index *ix_write, *ix_read, *ix_list;
+    bool index_made;                       /* by this start, from the history */
+    bool index_damaged;                    /* to be removed: the next start makes it anew */
     struct index_job *lists, **lists_tail; /* waiting; the first one runs if list_running */
     bool list_running;
     int64_t uploads_checked_ms; /* when old ones were last looked for; 0: never */
@@ -290,6 +292,9 @@ void store_fail(struct store *, const char *fmt, ...) ZKV_PRINTF(2, 3); /* fatal
 /* Stopping and nothing is left to do: ends the stop. From lane_kick() and whatever else ends work.
  */
 void store_stop_step(struct store *);
+/* Gives back what a look into the index came to. ZERR_CORRUPT: the index is damaged, nothing more
+ * can be told from it: the store fails, and store_destroy() removes the index. */
+int store_saw_index(struct store *, int zerr);
 void store_drain_current(struct store *);  /* the current block takes no more frames */
 void store_refresh_totals(struct store *); /* while the lane is the caller's */
 /* Refuses new writes: ZERR_CANCELED, ZERR_BUSY, ZERR_NO_SPACE; 0 if they may go on. deletes may use

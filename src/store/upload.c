@@ -47,7 +47,7 @@ int store_lookup_upload(struct store *st, struct slice key, uint64_t upload, int
 {
     struct arena arena = {0};
     struct record rec;
-    int rc = index_upload(st->ix_read, upload, &arena, &rec);
+    int rc = store_saw_index(st, index_upload(st->ix_read, upload, &arena, &rec));
     if (rc == 0 && !slice_eq(rec.key, key)) {
         rc = ZERR_NO_UPLOAD;
     }
@@ -74,7 +74,8 @@ void uploads_expire(struct store *st)
     for (int i = 0; i < EXPIRE_MAX; i++) {
         struct record rec;
         arena_reset(&arena);
-        if (index_old_upload(st->ix_read, now - UPLOAD_MAX_AGE_MS, after, &arena, &rec) != 0 ||
+        int rc = index_old_upload(st->ix_read, now - UPLOAD_MAX_AGE_MS, after, &arena, &rec);
+        if (store_saw_index(st, rc) != 0 ||
             store_abort_upload(st, rec.key, rec.seq, NULL, NULL) != 0) {
             break;
         }
@@ -230,7 +231,7 @@ static void on_completed(void *user, int status, const struct object *obj)
 static void complete_found(struct index_job *j)
 {
     struct complete *c = container_of(j, struct complete, base);
-    int rc = c->status;
+    int rc = store_saw_index(j->st, c->status);
     if (rc == 0) {
         rc = change_submit(j->st, &c->rec, &c->cond,
                            &(struct change_answer){.stored = on_completed, .user = c});
