@@ -6,7 +6,7 @@
 
 struct seq_table {
     sqlite3 *db;
-    sqlite3_stmt *add, *find, *next;
+    sqlite3_stmt *add, *find, *next, *floor;
 };
 
 #define COLUMNS "seq, block, off, body_block, body_off, frame_len, n, flags"
@@ -52,6 +52,11 @@ int seq_table_create(struct seq_table **ret)
                                 "SELECT " COLUMNS " FROM frames WHERE seq > ? ORDER BY seq LIMIT 1",
                                 -1, &t->next, NULL);
     }
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_prepare_v2(
+            t->db, "SELECT " COLUMNS " FROM frames WHERE seq <= ? ORDER BY seq DESC LIMIT 1", -1,
+            &t->floor, NULL);
+    }
     if (rc != SQLITE_OK) {
         seq_table_destroy(t);
         return zerr_of(rc);
@@ -68,6 +73,7 @@ void seq_table_destroy(struct seq_table *t)
     (void)sqlite3_finalize(t->add);
     (void)sqlite3_finalize(t->find);
     (void)sqlite3_finalize(t->next);
+    (void)sqlite3_finalize(t->floor);
     (void)sqlite3_close(t->db);
     free(t);
 }
@@ -153,6 +159,11 @@ int seq_table_find(struct seq_table *t, struct place at, struct seq_row *ret)
         rc = sqlite3_bind_int64(t->find, 2, (sqlite3_int64)at.off);
     }
     return step_one(t->find, rc, ret);
+}
+
+int seq_table_floor(struct seq_table *t, uint64_t seq, struct seq_row *ret)
+{
+    return step_one(t->floor, sqlite3_bind_int64(t->floor, 1, (sqlite3_int64)seq), ret);
 }
 
 int seq_table_next(struct seq_table *t, uint64_t after, struct seq_row *ret)

@@ -31,6 +31,9 @@ int seq_table_each(struct seq_table *, uint64_t after,
                    int (*each)(void *user, const struct seq_row *), void *user) ZKV_MUST_CHECK;
 /* The frame with its head there. ZERR_NOT_FOUND. `record` is not filled. */
 int seq_table_find(struct seq_table *, struct place, struct seq_row *ret) ZKV_MUST_CHECK;
+/* The row with the highest number not above `seq`: the frame that holds that record, if it has so
+ * many. ZERR_NOT_FOUND: none. `record` is not filled. */
+int seq_table_floor(struct seq_table *, uint64_t seq, struct seq_row *ret) ZKV_MUST_CHECK;
 /* The first row above `after`. ZERR_NOT_FOUND: none. `record` is not filled. */
 int seq_table_next(struct seq_table *, uint64_t after, struct seq_row *ret) ZKV_MUST_CHECK;
 

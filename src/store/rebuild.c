@@ -198,13 +198,13 @@ static int keep_db_record(struct rebuild *b, const struct record *r)
     struct seq_row row = {
         .seq = r->seq, .n_records = 1, .flags = SEQ_FROM_DB, .record = buf_slice(&b->encoded)};
     b->max_seq = r->seq > b->max_seq ? r->seq : b->max_seq;
+    /* Later records of a batch have numbers that are not in the table: their frame's first has. */
     struct seq_row have;
-    if (r->framed && seq_table_find(b->frames, r->frame, &have) == 0) {
+    rc = seq_table_floor(b->frames, r->seq, &have);
+    if (rc == 0 && r->seq - have.seq < have.n_records) {
         return 0;
     }
-    /* Later records of a batch have numbers that are not in the table: found by their frame alone.
-     */
-    return seq_table_add(b->frames, &row, NULL);
+    return rc == 0 || rc == ZERR_NOT_FOUND ? seq_table_add(b->frames, &row, NULL) : rc;
 }
 
 /* The next record that a frame holds, in order of numbers. ZERR_NOT_FOUND: no more. */
@@ -379,6 +379,9 @@ static int write_new(struct rebuild *b, uint32_t old_id, bool have_old, const bo
     if (rc == 0) {
         b->joined = have_old && b->has_store_id && !old.state.has_store_id;
         rc = set_state(b, &old);
+    }
+    if (have_old && old.state.last_seq > b->durable_seq) {
+        b->durable_seq = old.state.last_seq; /* what it names was synced (I2) */
     }
     uint32_t id = free_id(&b->view, old_id);
     b->res.db_id = id;

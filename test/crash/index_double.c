@@ -458,6 +458,18 @@ int seq_table_next(struct seq_table *t, uint64_t after, struct seq_row *ret)
     return i < t->n ? 0 : ZERR_NOT_FOUND;
 }
 
+int seq_table_floor(struct seq_table *t, uint64_t seq, struct seq_row *ret)
+{
+    size_t i = 0;
+    while (i < t->n && t->v[i].seq <= seq) {
+        i++;
+    }
+    if (i > 0) {
+        *ret = t->v[i - 1];
+    }
+    return i > 0 ? 0 : ZERR_NOT_FOUND;
+}
+
 int seq_table_each(struct seq_table *t, uint64_t after,
                    int (*each)(void *user, const struct seq_row *), void *user)
 {

@@ -115,6 +115,77 @@ static void a_lost_db_is_made_anew_with_the_same_history(void **state)
     }
 }
 
+static void on_deleted(void *user, int status)
+{
+    *(int *)user = status;
+}
+
+static void delete_many(struct fixture *f, const char *const *names, size_t n)
+{
+    struct slice keys[8];
+    int status = 1;
+    for (size_t i = 0; i < n; i++) {
+        keys[i] = slice_str(names[i]);
+    }
+    assert_int_equal(store_delete(f->st, keys, n, NULL, on_deleted, &status), 0);
+    fx_pump(f);
+    assert_int_equal(status, 0);
+}
+
+/* Sessions with everything that can happen, the db whole, damaged in the middle, cut, or gone. */
+static void db_and_blocks_together_give_the_same_history(void **state)
+{
+    (void)state;
+    static const char *const some[] = {"k1", "k3", "copy"}, *const more[] = {"k2", "k8"};
+    for (int turn = 0; turn < 5; turn++) {
+        struct fixture f;
+        struct buf want = {0}, got = {0}, names = {0}, after = {0};
+        struct rebuild_result res;
+        struct zerr_info info = {0};
+        fx_init(&f, 65536);
+        for (int session = 0; session < 4; session++) {
+            assert_int_equal(fx_open(&f), 0);
+            fill(&f);
+            delete_many(&f, some, 3);
+            assert_int_equal(fx_put(&f, "k3", body_of(77, 10), 0), 0);
+            delete_many(&f, more, 2);
+            if (session == 3) {
+                break; /* a kill: some is in the blocks alone */
+            }
+            assert_int_equal(fx_stop(&f), 0);
+        }
+        fx_kill(&f);
+        history(f.vfs, &want, true);
+        assert_int_equal(fx_open(&f), 0);
+        assert_int_equal(fx_names(&f, &names), 0);
+        assert_int_equal(fx_stop(&f), 0);
+        size_t len = vfs_mem_get(f.vfs, "db0000000000").len;
+        if (turn == 1 || turn == 2) {
+            for (size_t i = 0; i < 16; i++) {
+                vfs_mem_flip(f.vfs, "db0000000000", turn * len / 3 + i, 0x5a);
+            }
+        } else if (turn == 3) {
+            struct slice whole = vfs_mem_get(f.vfs, "db0000000000");
+            vfs_mem_put(f.vfs, "db0000000000", slice_of(whole.ptr, len / 2));
+        } else if (turn == 4) {
+            assert_int_equal(f.vfs->ops->unlink(f.vfs, "db0000000000"), 0);
+        }
+        struct rebuild_config cfg = {.vfs = f.vfs};
+        assert_int_equal(rebuild_history(&cfg, &res, &info), 0);
+        history(f.vfs, &got, true);
+        assert_string_equal((char *)got.ptr, (char *)want.ptr);
+        fx_drop_index(&f);
+        assert_int_equal(fx_open(&f), 0);
+        assert_int_equal(fx_names(&f, &after), 0);
+        assert_true(slice_eq(buf_slice(&after), buf_slice(&names)));
+        fx_finish(&f);
+        buf_finish(&want);
+        buf_finish(&got);
+        buf_finish(&names);
+        buf_finish(&after);
+    }
+}
+
 static void a_failed_round_stays_void_in_a_rebuilt_history(void **state)
 {
     (void)state;
@@ -308,6 +379,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_lost_db_is_made_anew_with_the_same_history),
+        cmocka_unit_test(db_and_blocks_together_give_the_same_history),
         cmocka_unit_test(a_failed_round_stays_void_in_a_rebuilt_history),
         cmocka_unit_test(a_member_damaged_in_the_middle_is_mended_from_the_blocks),
         cmocka_unit_test(directories_of_the_original_open_and_go_on),
