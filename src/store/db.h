@@ -64,6 +64,7 @@ struct db_summary {
     struct db_pos end;         /* behind the last good member: where the next one is appended */
     uint64_t file_len;         /* > end.off: a torn or foreign tail */
     uint64_t n_damaged;        /* members passed over */
+    uint64_t n_bad_headers;    /* good ones whose gzip header or extra field is damaged */
     uint64_t members;          /* good ones seen in this scan */
     bool framed_members;       /* members carry our extra field (false: the original's file) */
 };

@@ -54,6 +54,7 @@ struct member {
     uint64_t len;
     uint64_t n_records, n_events;
     bool has_extra;
+    bool bad_header; /* as found; what it says can do without */
     struct db_extra extra;
     zipkv_Db msg; /* scalars only */
 };
@@ -287,6 +288,7 @@ static int check_member(struct scan *s, uint64_t off, uint64_t rev, struct membe
     int err = db_read_extra(s->file, off, &ret->extra);
 
     ret->has_extra = err == 0;
+    ret->bad_header = err == ZERR_CORRUPT;
     if (ret->has_extra) {
         if (!is_this_store(s, ret->extra.store_id) || ret->extra.first_rev != rev ||
             ret->extra.member_len > s->file_len - off) {
@@ -464,6 +466,7 @@ static int take_member(struct scan *s, const struct member *m, struct db_summary
         }
     }
     sum->members++;
+    sum->n_bad_headers += m->bad_header;
     sum->framed_members |= m->has_extra || m->msg.store_id.size != 0;
     sum->last_member = sum->end;
     sum->end = (struct db_pos){sum->end.off + m->len, sum->end.rev + m->n_records};

@@ -138,6 +138,8 @@ static int read_db(struct run *r, struct db_state *ret, struct zerr_info *info)
     if (rc != 0) {
         return rc == ENOUGH ? rc : zerr_fail(info, rc, 0, "%s: %s", name, zerr_str(rc));
     }
+    memcpy(r->res->store_id, sum.state.store_id, STORE_ID_BYTES);
+    r->res->n_bad_headers = sum.n_bad_headers;
     *ret = sum.state; /* with its open_blocks: the caller's now */
     return 0;
 }

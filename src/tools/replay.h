@@ -15,9 +15,11 @@ struct replay_visitor {
 };
 
 struct replay_result {
-    uint64_t n_records;   /* replayed; the last one's revision is one less */
-    uint64_t n_unflushed; /* of them in unsealed blocks alone */
-    uint64_t n_damaged;   /* members of the db that cannot be read */
+    uint64_t n_records;               /* replayed; the last one's revision is one less */
+    uint64_t n_unflushed;             /* of them in unsealed blocks alone */
+    uint64_t n_damaged;               /* members of the db that cannot be read */
+    uint8_t store_id[STORE_ID_BYTES]; /* zeros: the original's */
+    uint64_t n_bad_headers;           /* members that can, but whose header is damaged */
 };
 
 #define REPLAY_ALL UINT64_MAX

@@ -81,6 +81,13 @@ static int read_history(struct verify *v)
     }
     v->res->revisions = replayed.n_records;
     v->res->unflushed = replayed.n_unflushed;
+    if (replayed.n_bad_headers > 0) {
+        verify_say(v,
+                   "damaged: history: the headers of %" PRIu64
+                   " parts, nothing is lost (-rebuild writes them anew)",
+                   replayed.n_bad_headers);
+        v->res->places_damaged += replayed.n_bad_headers;
+    }
     if (replayed.n_damaged > 0) {
         verify_say(v,
                    "damaged: history: %" PRIu64
@@ -91,7 +98,8 @@ static int read_history(struct verify *v)
         v->res->places_damaged += replayed.n_damaged;
         v->partial = true;
     }
-    return 0;
+    return v->opt->resume != NULL ? done_open(&v->done, v->opt->resume, replayed.store_id, v->info)
+                                  : 0;
 }
 
 static void compare_sets(struct verify *v)
@@ -136,6 +144,8 @@ static void open_index(struct verify *v, const char *path)
     size_t cap = sizeof v->res->index_note;
     if (rc == ZERR_NOT_FOUND) {
         snprintf(note, cap, "there is none; the next start makes it");
+    } else if (rc == ZERR_CORRUPT) {
+        v->index_wrong = true;
     } else if (rc != 0) {
         snprintf(note, cap, "cannot be used (%s); the next start makes it anew", zerr_str(rc));
     } else if (v->lost_history) {
@@ -162,6 +172,10 @@ static int set_mark(struct verify *v, struct slice key, bool damaged)
         rc = index_set_key_damage(v->real, key, damaged, &n);
     }
     *(damaged ? &v->res->marked : &v->res->cleared) += n;
+    if (rc == ZERR_CORRUPT) {
+        v->index_wrong = true;
+        rc = 0;
+    }
     return rc;
 }
 
@@ -175,7 +189,8 @@ static int check_index(struct verify *v, struct slice key, const struct object *
                        found->frame.off != obj->frame.off)) {
         v->index_wrong = true;
     }
-    if (!v->res->locked || found == NULL || !is_sure || found->damaged == is_damaged) {
+    if (!v->res->locked || found == NULL || !is_sure || found->damaged == is_damaged ||
+        v->index_wrong) {
         return 0;
     }
     return set_mark(v, key, is_damaged);
@@ -186,7 +201,12 @@ static int finish_index(struct verify *v, const char *path)
 {
     struct index_totals want, have;
     int rc = 0;
-    if (v->compare) {
+    if (v->compare && !v->index_wrong) {
+        rc = index_check(v->real); /* of its tables each has what the others have */
+        v->index_wrong = rc == ZERR_CORRUPT;
+        rc = v->index_wrong ? 0 : rc;
+    }
+    if (rc == 0 && v->compare && !v->index_wrong) {
         rc = index_get_totals(v->ix, &want);
         if (rc == 0) {
             rc = index_get_totals(v->real, &have);
@@ -195,9 +215,13 @@ static int finish_index(struct verify *v, const char *path)
                                                         want.live_bytes != have.live_bytes ||
                                                         want.name_bytes != have.name_bytes));
     }
-    if (rc == 0 && v->in_tx) {
+    if (rc == 0 && v->in_tx && !v->index_wrong) {
         rc = index_commit(v->real);
         v->in_tx = false;
+        if (rc == ZERR_CORRUPT) {
+            v->index_wrong = true;
+            rc = 0;
+        }
     }
     if (rc != 0) {
         return zerr_fail(v->info, rc, 0, "look-up index %s: %s", path, zerr_str(rc));
@@ -205,12 +229,14 @@ static int finish_index(struct verify *v, const char *path)
     index_close(v->real);
     v->real = NULL;
     if (v->index_wrong) {
-        verify_say(v, "damaged: the look-up index says something else than the history");
+        verify_say(v, "damaged: the look-up index%s",
+                   v->compare ? ": it is not what the history says" : "");
         v->res->places_damaged++;
-        rc = index_remove(path);
-        snprintf(v->res->index_note, sizeof v->res->index_note,
-                 rc == 0 ? "removed; the next start makes it anew"
-                         : "cannot be removed; do that by hand");
+        rc = v->res->locked ? index_remove(path) : 0;
+        snprintf(v->res->index_note, sizeof v->res->index_note, "%s",
+                 !v->res->locked ? "damaged; stop the server, the next start makes it anew"
+                 : rc == 0       ? "removed; the next start makes it anew"
+                                 : "cannot be removed; do that by hand");
     }
     return 0;
 }
@@ -240,6 +266,7 @@ static int check_record(struct verify *v, struct slice key, const struct object 
     }
     if (dir_view_block(&v->view, obj->frame.block) == NULL) {
         f->why = "its block is missing";
+        verify_bad_block(v, obj->frame.block);
         return 0;
     }
     if (!v->precise) {
@@ -268,6 +295,7 @@ static int check_body_frame(struct verify *v, const struct object *obj, struct f
     }
     if (dir_view_block(&v->view, obj->body_frame.block) == NULL) {
         f->why = "the block of the body it shares is missing";
+        verify_bad_block(v, obj->body_frame.block);
         return 0;
     }
     const struct source_block *b;
@@ -305,6 +333,7 @@ static int check_md5(struct verify *v, const struct source_block *b, const struc
             rc = ZERR_DAMAGED;
         }
         if (rc == 0) {
+            pace_take(&v->pace, n);
             buf_reset(&v->scratch);
             rc = body_hash_update(hash, buffer, n, &v->scratch);
         }
@@ -340,6 +369,7 @@ static int check_plain_body(struct verify *v, const struct object *obj, const st
         int rc = source_block(&v->src, obj->body.block, &b);
         if (rc == ZERR_NOT_FOUND) {
             f->why = "its block is missing";
+            verify_bad_block(v, obj->body.block);
         } else if (rc != 0 && rc != ZERR_CORRUPT) {
             return rc;
         } else if (rc != 0 || obj->body.off > b->size || obj->size > b->size - obj->body.off) {
@@ -432,9 +462,12 @@ static int on_name(void *user, struct slice key, const struct object *obj)
     struct object in_index;
     const struct object *found = NULL;
     struct finding f;
-    int rc = v->real != NULL ? index_lookup(v->real, key, &in_index) : ZERR_NOT_FOUND;
+    int rc =
+        v->real != NULL && !v->index_wrong ? index_lookup(v->real, key, &in_index) : ZERR_NOT_FOUND;
     if (rc == 0) {
         found = &in_index;
+    } else if (rc == ZERR_CORRUPT) {
+        v->index_wrong = true;
     } else if (rc != ZERR_NOT_FOUND) {
         return zerr_fail(v->info, rc, 0, "look-up index: %s", zerr_str(rc));
     }
@@ -478,6 +511,7 @@ static int run(struct verify *v, const char *index_path)
         rc = read_history(v);
     }
     if (rc == 0) {
+        v->pace.rate = v->opt->rate;
         rc = verify_blocks(v);
     }
     if (rc == 0) {
@@ -488,6 +522,9 @@ static int run(struct verify *v, const char *index_path)
     cli_progress_end(&v->progress);
     if (rc == 0) {
         rc = finish_index(v, index_path);
+    }
+    if (rc == 0) {
+        rc = done_end(&v->done, v->info);
     }
     if (rc == 0) {
         rc = index_get_totals(v->ix, &totals);
@@ -515,6 +552,7 @@ int verify_run(const struct verify_options *opt, struct verify_result *ret, stru
         v->src.vfs->ops->close(v->lock);
     }
     source_close(&v->src);
+    done_close(&v->done);
     dir_view_finish(&v->view);
     arena_finish(&v->arena);
     buf_finish(&v->scratch);

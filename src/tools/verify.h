@@ -11,9 +11,13 @@
 
 #include "base/zerr.h"
 
+#define VERIFY_BLOCKS_TOLD 12
+
 struct verify_options {
     const char *dir;
     const char *index_path; /* NULL: dir/index.sqlite */
+    uint64_t rate;          /* bytes a second of blocks; 0: as fast as it goes */
+    const char *resume;     /* file that tells what an earlier run has checked (done.h), or NULL */
 };
 
 struct verify_result {
@@ -28,6 +32,9 @@ struct verify_result {
     uint64_t places_damaged;  /* in blocks and history, each named on standard output */
     uint64_t names_damaged;   /* likewise */
     uint64_t marked, cleared; /* damage marks in the index */
+    uint64_t blocks_skipped;  /* bodies not read: checked by the run that is resumed */
+    uint64_t n_bad_blocks;    /* files to be put back from a copy, the first of them: */
+    uint32_t bad_blocks[VERIFY_BLOCKS_TOLD];
     bool index_checked;
     char index_note[160]; /* why not, or what was done; "" for nothing */
 };

@@ -52,6 +52,20 @@ const struct bad_place *verify_find_bad(const struct verify *v, struct place p)
     return b != NULL && b->at.block == p.block && p.off < b->end ? b : NULL;
 }
 
+void verify_bad_block(struct verify *v, uint32_t number)
+{
+    struct verify_result *r = v->res;
+    for (size_t i = 0; i < r->n_bad_blocks && i < VERIFY_BLOCKS_TOLD; i++) {
+        if (r->bad_blocks[i] == number) {
+            return;
+        }
+    }
+    if (r->n_bad_blocks < VERIFY_BLOCKS_TOLD) {
+        r->bad_blocks[r->n_bad_blocks] = number;
+    }
+    r->n_bad_blocks++;
+}
+
 /* ---- frames ---- */
 
 static bool is_void(const struct verify *v, uint64_t seq)
@@ -128,6 +142,7 @@ static int bad_frame(struct verify *v, const struct scan_frame *f)
                    v->scanning->number, f->off, f->len, why, piece, key[0] != '\0' ? ": " : "",
                    key);
         v->res->places_damaged++;
+        verify_bad_block(v, v->scanning->number);
         v->partial = v->partial || f->verdict != SCAN_BAD_BODY;
     }
     return add_bad(v, v->scanning->number, f->off, f->off + f->len, why, false);
@@ -150,7 +165,7 @@ static int on_frame(void *user, const struct scan_frame *f)
     }
     if (f->verdict == SCAN_VALID) {
         v->res->frames++;
-        v->res->bytes_checked += f->head.body_len;
+        v->res->bytes_checked += v->skip_bodies ? 0 : f->head.body_len;
         return 0;
     }
     return f->verdict == SCAN_VOID ? add_void(v, &f->rec) : bad_frame(v, f);
@@ -176,35 +191,59 @@ static int bad_block(struct verify *v, uint32_t number, int rc)
     }
     verify_say(v, "damaged: block %" PRIu32 ": %s", number, why);
     v->res->places_damaged++;
+    verify_bad_block(v, number);
     v->partial = true;
     return add_bad(v, number, 0, UINT64_MAX, why, rc == ZERR_IO);
+}
+
+/* The block could not be walked to its end. */
+static int bad_number(struct verify *v, uint32_t number, size_t n_bad, int rc)
+{
+    if (rc == ZERR_IO || rc == ZERR_CORRUPT) {
+        v->n_bad = n_bad; /* the whole block takes their place, so that the list rises */
+    }
+    return bad_block(v, number, rc);
+}
+
+/* From the disk, not from what is still in memory of it. */
+static int scan_frames(struct verify *v, struct scan_result *ret)
+{
+    struct vfs_file *file = v->scanning->file;
+    struct paced_file paced;
+    uint32_t number = v->scanning->number;
+    if (!v->scanning->unsealed && !v->skip_bodies && !v->voids_only) {
+        (void)file->vfs->ops->drop_cache(file);
+    }
+    return scan_block(paced_file_init(&paced, file, &v->pace), number,
+                      v->voids_only || v->skip_bodies ? 0 : SCAN_BODIES, on_frame, v, ret);
 }
 
 static int scan_number(struct verify *v, uint32_t number)
 {
     struct scan_result scanned;
     size_t n_bad = v->n_bad;
+    uint64_t places = v->res->places_damaged;
     int rc = source_block(&v->src, number, &v->scanning);
+    v->skip_bodies = done_has(&v->done, number);
     if (rc == 0 && v->scanning->framed) {
-        rc = scan_block(v->scanning->file, number, v->voids_only ? 0 : SCAN_BODIES, on_frame, v,
-                        &scanned);
+        rc = scan_frames(v, &scanned);
         if (rc == 0 && scanned.header_damaged && !v->voids_only) {
             verify_say(v, "damaged: block %" PRIu32 ": its header (its frames can be read)",
                        number);
             v->res->places_damaged++;
+            verify_bad_block(v, number);
         }
         v->bytes_before += rc == 0 ? scanned.file_len : 0;
     } else if (rc == 0) {
         v->bytes_before += v->scanning->size;
         v->res->body_bytes += v->voids_only ? 0 : v->scanning->size;
     }
-    if (rc == 0 || v->voids_only) {
-        return rc;
+    if (rc != 0 || v->voids_only) {
+        return v->voids_only ? rc : bad_number(v, number, n_bad, rc);
     }
-    if (rc == ZERR_IO || rc == ZERR_CORRUPT) {
-        v->n_bad = n_bad; /* the whole block takes their place, so that the list rises */
-    }
-    return bad_block(v, number, rc);
+    v->res->blocks_skipped += v->skip_bodies;
+    bool right = v->scanning->framed && !v->scanning->unsealed && v->res->places_damaged == places;
+    return right ? done_add(&v->done, number, v->info) : 0;
 }
 
 static int scan_all(struct verify *v)

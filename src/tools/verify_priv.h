@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "store/dir.h"
 #include "tools/cli.h"
+#include "tools/done.h"
+#include "tools/pace.h"
 #include "tools/source.h"
 #include "tools/verify.h"
 
@@ -32,6 +34,8 @@ struct verify {
     struct source src;
     struct vfs_file *lock;
     struct cli_progress progress;
+    struct pace pace;
+    struct done done;
     struct index *ix; /* the replayed history */
     struct arena arena;
     struct buf scratch;
@@ -45,6 +49,7 @@ struct verify {
     uint64_t bytes_before; /* progress: of the blocks scanned */
     const struct source_block *scanning;
     bool voids_only;       /* the second pass */
+    bool skip_bodies;      /* of the block being scanned: an earlier run has checked it */
     struct bad_place *bad; /* rising */
     size_t n_bad, cap_bad;
     struct seq_range *voids;
@@ -70,6 +75,8 @@ int verify_add_record(struct verify *, struct record_set *, const struct record 
 
 /* Scans all blocks, bodies too; fills bad, voids and in_frames. */
 int verify_blocks(struct verify *) ZKV_MUST_CHECK;
+/* The block's file is not what it was; once for each. */
+void verify_bad_block(struct verify *, uint32_t number);
 /* The bad stretch that has this place, or NULL. */
 const struct bad_place *verify_find_bad(const struct verify *, struct place);
 

@@ -11,12 +11,34 @@
 
 #define PROGRAM "zipkvverify"
 
+/* What a person can do about it. */
+static void advise(const struct verify_result *r)
+{
+    if (r->n_bad_blocks == 0) {
+        return;
+    }
+    printf("Put these back from a copy, with no server running, and run " PROGRAM " again:\n");
+    for (size_t i = 0; i < r->n_bad_blocks && i < VERIFY_BLOCKS_TOLD; i++) {
+        printf("  block%010" PRIu32 "\n", r->bad_blocks[i]);
+    }
+    if (r->n_bad_blocks > VERIFY_BLOCKS_TOLD) {
+        printf("  and %" PRIu64 " more\n", r->n_bad_blocks - VERIFY_BLOCKS_TOLD);
+    }
+    printf(
+        "A sealed block never changes, so any copy of it will do. Without one, the objects named\n"
+        "above are lost; all others are whole.\n");
+}
+
 static void report(const struct verify_result *r)
 {
     char a[CLI_BYTES_LEN], b[CLI_BYTES_LEN], c[CLI_BYTES_LEN];
     printf("checked %" PRIu64 " blocks (%s), %" PRIu64 " frames, %s of bodies%s\n", r->blocks,
            cli_bytes(r->disk_bytes, a), r->frames, cli_bytes(r->bytes_checked, b),
            r->locked ? "" : ", reading only: a server has the directory");
+    if (r->blocks_skipped > 0) {
+        printf("%" PRIu64 " of the blocks were checked by the run that this one goes on with\n",
+               r->blocks_skipped);
+    }
     printf("history: %" PRIu64 " records", r->revisions);
     if (r->unflushed > 0) {
         printf(", %" PRIu64 " of them only in unsealed blocks", r->unflushed);
@@ -44,6 +66,7 @@ static void report(const struct verify_result *r)
     } else {
         printf("DAMAGE: %" PRIu64 " objects, %" PRIu64 " places in blocks, history and index\n",
                r->names_damaged, r->places_damaged);
+        advise(r);
     }
 }
 
@@ -131,6 +154,19 @@ int main(int argc, char **argv)
          .arg = "FILE",
          .help = "The look-up index, where the server has it elsewhere.",
          .dflt = "DIR/" INDEX_NAME},
+        {.name = "rate",
+         .kind = OPT_BYTES,
+         .target = &o.rate,
+         .arg = "BYTES",
+         .min = 1024,
+         .help = "Read no more than BYTES of blocks a second (K, M, G for powers of 1024).",
+         .dflt = "as fast as the disk goes"},
+        {.name = "resume",
+         .kind = OPT_STRING,
+         .target = &o.resume,
+         .arg = "FILE",
+         .help = "Note in FILE which blocks are checked, and skip those that it names: goes on\n"
+                 "where a run was cut off. FILE is removed when all is checked."},
         {.name = "rebuild",
          .kind = OPT_FLAG,
          .target = &is_rebuild,

@@ -5,11 +5,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
+#include "base/num.h"
 #include "store/rebuild.h"
 #include "support/store_dir.h"
+#include "tools/done.h"
 #include "tools/rebase.h"
 
 static struct verify_result res;
@@ -378,6 +381,173 @@ static void multipart_objects_are_checked_part_by_part(void **state)
     store_dir_finish(&d);
 }
 
+/* ---- the index as a file ---- */
+
+static void a_damaged_page_of_the_index_is_found_wherever_it_is(void **state)
+{
+    (void)state;
+    struct store_dir d;
+    make(&d);
+    uint64_t size = store_dir_file_size(&d, INDEX_NAME);
+    assert_true(size >= 5 * 4096);
+    for (uint64_t at = 0; at < size; at += 4096) {
+        store_dir_flip(&d, INDEX_NAME, at + 4000);
+        assert_int_equal(verify(&d), ZERR_DAMAGED);
+        assert_non_null(strstr(out, "damaged: the look-up index"));
+        assert_int_equal(res.names_damaged, 0);
+        assert_int_equal(res.n_bad_blocks, 0);
+        assert_false(store_dir_has(&d, INDEX_NAME));
+        store_dir_open(&d, 1 << 20);
+        store_dir_stop(&d);
+        assert_int_equal(verify(&d), 0);
+    }
+    store_dir_finish(&d);
+}
+
+/* What the disk still had of an older index: right in itself, and not what the history says. */
+static void a_page_of_an_older_index_is_found(void **state)
+{
+    (void)state;
+    struct store_dir d, old;
+    make(&d);
+    store_dir_init_copy(&old, d.path);
+    store_dir_open(&d, 1 << 20);
+    store_dir_put(&d, "a", "other", 5);
+    store_dir_put(&d, "d", "other", 5);
+    store_dir_stop(&d);
+    char from[512], to[512];
+    store_dir_file(&old, INDEX_NAME, from);
+    store_dir_file(&d, INDEX_NAME, to);
+    uint64_t size = store_dir_file_size(&old, INDEX_NAME);
+    assert_int_equal(store_dir_file_size(&d, INDEX_NAME), size);
+    for (uint64_t at = 4096; at < size; at += 4096) {
+        char cmd[1200], cmp[1200];
+        struct store_dir one;
+        store_dir_init_copy(&one, d.path);
+        store_dir_file(&one, INDEX_NAME, to);
+        snprintf(cmd, sizeof cmd,
+                 "dd if='%s' of='%s' bs=4096 count=1 skip=%llu seek=%llu conv=notrunc status=none",
+                 from, to, (unsigned long long)at / 4096, (unsigned long long)at / 4096);
+        snprintf(cmp, sizeof cmp, "cmp -s -i %llu -n 4096 '%s' '%s'", (unsigned long long)at, from,
+                 to);
+        bool same = system(cmp) == 0;
+        assert_int_equal(system(cmd), 0);
+        int rc = verify(&one);
+        if (at == 4096) { /* the mark: the next start finds that it is not up to date */
+            assert_non_null(strstr(res.index_note, "not up to date"));
+        } else {
+            assert_int_equal(rc, same ? 0 : ZERR_DAMAGED);
+        }
+        store_dir_finish(&one);
+    }
+    store_dir_finish(&old);
+    store_dir_finish(&d);
+}
+
+/* ---- in several goes ---- */
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static int verify_with(const struct store_dir *d, const char *resume, uint64_t rate)
+{
+    struct verify_options o = {.dir = d->path, .resume = resume, .rate = rate};
+    struct zerr_info info = {0};
+    free(out);
+    capture_begin();
+    int rc = verify_run(&o, &res, &info);
+    out = capture_end();
+    return rc;
+}
+
+static void what_an_earlier_run_has_checked_is_not_read_again(void **state)
+{
+    (void)state;
+    struct store_dir d, notes;
+    char path[512], text[256], hex[33] = "";
+    make(&d);
+    store_dir_init(&notes);
+    store_dir_file(&notes, "done", path);
+    assert_int_equal(verify_with(&d, path, 0), 0);
+    assert_int_equal(res.blocks_skipped, 0);
+    assert_false(store_dir_has(&notes, "done")); /* all is checked */
+    struct index *ix = NULL;
+    struct index_mark mark;
+    char index[512];
+    store_dir_file(&d, INDEX_NAME, index);
+    assert_int_equal(index_open(index, INDEX_READER, &ix, NULL), 0);
+    assert_int_equal(index_get_mark(ix, &mark), 0);
+    index_close(ix);
+    hex_encode(mark.store_id, STORE_ID_BYTES, hex);
+    snprintf(text, sizeof text, "zipkvverify 1\nstore %s\nblocks 0 0\n", hex);
+    uint64_t at = lookup(&d, "b").body.off;
+    store_dir_flip(&d, "block0000000000", at);
+    write_text(path, text);
+    assert_int_equal(verify_with(&d, path, 0), 0); /* only heads and records of block 0 */
+    assert_int_equal(res.blocks_skipped, 1);
+    assert_int_equal(verify_with(&d, path, 0), ZERR_DAMAGED);
+    assert_int_equal(res.n_bad_blocks, 1);
+    assert_int_equal(res.bad_blocks[0], 0);
+    /* Not a file of this store's: refused and left alone. */
+    static const char *const others[] = {"", "something else\n", "zipkvverify 1\n",
+                                         "zipkvverify 1\nstore 00112233445566778899aabbccddeeff\n"};
+    for (size_t i = 0; i < 4; i++) {
+        write_text(path, others[i]);
+        assert_int_equal(verify_with(&d, path, 0), ZERR_UNSUPPORTED);
+        assert_true(store_dir_has(&notes, "done"));
+    }
+    text[strlen(text) - 2] = 'x';
+    write_text(path, text);
+    assert_int_equal(verify_with(&d, path, 0), ZERR_UNSUPPORTED);
+    store_dir_finish(&notes);
+    store_dir_finish(&d);
+}
+
+static void runs_of_blocks_are_kept_in_order(void **state)
+{
+    (void)state;
+    static const uint32_t blocks[] = {7, 3, 5, 4, 9, 0, 8, 3, 2147483646};
+    static const uint8_t id[STORE_ID_BYTES] = {1};
+    struct store_dir notes;
+    struct done a, b;
+    char path[512];
+    store_dir_init(&notes);
+    store_dir_file(&notes, "done", path);
+    assert_int_equal(done_open(&a, path, id, NULL), 0);
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
+        assert_false(i != 7 && done_has(&a, blocks[i]));
+        assert_int_equal(done_add(&a, blocks[i], NULL), 0);
+        assert_int_equal(done_open(&b, path, id, NULL), 0); /* as another run finds it */
+        for (size_t k = 0; k <= i; k++) {
+            assert_true(done_has(&b, blocks[k]));
+        }
+        assert_false(done_has(&b, 1) || done_has(&b, 6) || done_has(&b, 10));
+        done_close(&b);
+    }
+    assert_int_equal(a.n, 4);
+    assert_int_equal(done_end(&a, NULL), 0);
+    done_close(&a);
+    store_dir_finish(&notes);
+}
+
+static void a_rate_is_kept(void **state)
+{
+    (void)state;
+    struct store_dir d;
+    struct timespec a, b;
+    make(&d);
+    clock_gettime(CLOCK_MONOTONIC, &a);
+    assert_int_equal(verify_with(&d, NULL, 400000), 0); /* of some 201,000 bytes */
+    clock_gettime(CLOCK_MONOTONIC, &b);
+    assert_true((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 >= 480);
+    store_dir_finish(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +564,11 @@ int main(void)
         cmocka_unit_test(an_index_that_says_something_else_is_removed),
         cmocka_unit_test(while_a_server_runs_it_only_reads),
         cmocka_unit_test(after_a_crash_what_was_not_finished_is_no_damage),
+        cmocka_unit_test(a_damaged_page_of_the_index_is_found_wherever_it_is),
+        cmocka_unit_test(a_page_of_an_older_index_is_found),
+        cmocka_unit_test(what_an_earlier_run_has_checked_is_not_read_again),
+        cmocka_unit_test(runs_of_blocks_are_kept_in_order),
+        cmocka_unit_test(a_rate_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, free_output);
 }
