@@ -111,6 +111,18 @@
  * Location {backend_file 2147483647, size 1} and its true place in our fields.
  * next_backend_file is above every block number used or present.
  *
+ * ---- What a wrong bit costs ---------------------------------------------------------------------
+ *
+ * In a sealed block: the object whose frame it is in, and copies of its body. In the header of a
+ * block: nothing, the first frame's head has the salt. In a db member: nothing, its records are in
+ * the blocks. In the index: nothing, its pages have check sums (index_vfs.c). In an unsealed block:
+ * the changes of the frame it is in; where only the body is wrong the name is marked, where head or
+ * record are it is not known whose they were, and what was before is there again; the start says
+ * that there is damage.
+ * Without meaning, and noticed by nobody: the padding behind a frame, all of a VOID frame but its
+ * head (and the record that names numbers), what was never committed at the end of an unsealed
+ * block, free pages of the index.
+ *
  * ---- Order of writes ---------------------------------------------------------------------------
  *
  *   new directory  db0000000000 with no records (as new-db..., fsync, rename), directory fsync; before

@@ -44,6 +44,7 @@ struct recovery {
     uint64_t rev;       /* of the next record from the tail */
     uint8_t *zero_seen; /* the original's db: per block, 1: named, 2: an object at offset 0 */
     size_t n_zero_seen;
+    bool *zeroed; /* per block of the view: its header was wiped after its first sync */
 };
 
 /* ---- the index follows the history ---- */
@@ -414,10 +415,47 @@ static int is_known(void *user, struct place room, uint64_t len, bool *ret)
     return index_has_body_in(((struct recovery *)user)->st->ix_write, room, len, ret);
 }
 
+/* Nothing in it was ever synced: the first sync of a block covers its header. */
+static bool is_unborn(struct vfs *vfs, const struct dir_block *b)
+{
+    static const uint8_t zeros[BLOCK_HEADER_BYTES];
+    uint8_t head[BLOCK_HEADER_BYTES];
+    struct vfs_file *f;
+    size_t n = 0;
+    if (b->size <= BLOCK_HEADER_BYTES) {
+        return true;
+    }
+    if (dir_open_block(vfs, b, false, &f) != 0) {
+        return false;
+    }
+    int rc = vfs->ops->pread(f, head, sizeof(head), 0, &n);
+    vfs->ops->close(f);
+    return rc == 0 && n == sizeof(head) && memcmp(head, zeros, sizeof(head)) == 0;
+}
+
+/* A header of zeros, and yet the index has bodies in the block: it was synced, and zeroed since. Asked
+ * before the index is given up for being ahead of what can be read. */
+static int find_zeroed(struct recovery *r)
+{
+    r->zeroed = calloc(r->view.n_blocks + 1, sizeof(*r->zeroed));
+    int rc = r->zeroed == NULL ? ZERR_NOMEM : 0;
+    for (size_t i = 0; i < r->view.n_blocks && rc == 0; i++) {
+        const struct dir_block *b = &r->view.blocks[i];
+        if (b->open && b->size > BLOCK_HEADER_BYTES && is_unborn(r->st->vfs, b)) {
+            rc = is_known(r, (struct place){b->number, 0}, b->size, &r->zeroed[i]);
+        }
+    }
+    return rc;
+}
+
 static int follow_tail(struct recovery *r)
 {
     struct store *st = r->st;
-    int rc = tail_collect(st->vfs, &r->view, &r->sum.state, true, is_known, r, &r->tail, r->info);
+    int rc = find_zeroed(r);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = tail_collect(st->vfs, &r->view, &r->sum.state, true, is_known, r, &r->tail, r->info);
     if (rc != 0) {
         return rc;
     }
@@ -480,24 +518,6 @@ static int set_state(struct recovery *r)
     return 0;
 }
 
-/* Nothing in it was ever synced: the first sync of a block covers its header. */
-static bool is_unborn(struct vfs *vfs, const struct dir_block *b)
-{
-    static const uint8_t zeros[BLOCK_HEADER_BYTES];
-    uint8_t head[BLOCK_HEADER_BYTES];
-    struct vfs_file *f;
-    size_t n = 0;
-    if (b->size <= BLOCK_HEADER_BYTES) {
-        return true;
-    }
-    if (dir_open_block(vfs, b, false, &f) != 0) {
-        return false;
-    }
-    int rc = vfs->ops->pread(f, head, sizeof(head), 0, &n);
-    vfs->ops->close(f);
-    return rc == 0 && n == sizeof(head) && memcmp(head, zeros, sizeof(head)) == 0;
-}
-
 static int remove_unborn(struct recovery *r)
 {
     for (size_t i = 0; i < r->view.n_blocks; i++) {
@@ -513,7 +533,7 @@ static int remove_unborn(struct recovery *r)
         block_name(name, b->number, false);
         /* Died while it was made, or before its first commit: a power cut leaves zeros, or garbage. */
         int rc;
-        if (is_unborn(r->st->vfs, b)) {
+        if (!r->zeroed[i] && is_unborn(r->st->vfs, b)) {
             rc = r->st->vfs->ops->unlink(r->st->vfs, name);
         } else {
             char bad[FILE_NAME_BYTES + 4];
@@ -685,7 +705,9 @@ static void recovery_finish(struct recovery *r)
     db_summary_finish(&r->sum);
     dir_view_finish(&r->view);
     free(r->zero_seen);
+    free(r->zeroed);
     r->zero_seen = NULL;
+    r->zeroed = NULL;
     r->have_tail = false;
     r->sum = (struct db_summary){0};
 }
