@@ -63,6 +63,8 @@ struct vfs_ops {
     int (*punch)(struct vfs_file *, uint64_t off,
                  uint64_t len); /* PUNCH_HOLE, KEEP_SIZE; likewise */
     void (*writeback)(struct vfs_file *, uint64_t off, uint64_t len); /* start write-back; a hint */
+    /* Start reading into the page cache; a hint. NULL: there is none. */
+    void (*will_read)(struct vfs_file *, uint64_t off, uint64_t len);
     /* Makes the next reads come from the device: POSIX_FADV_DONTNEED, then checked.
      * ZERR_BUSY: pages stayed (read with VFS_DIRECT instead). File systems without a device
      * (tmpfs) answer 0. Call datasync first: dirty pages cannot be dropped. */

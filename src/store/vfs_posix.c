@@ -366,6 +366,11 @@ static int posix_punch(struct vfs_file *f, uint64_t off, uint64_t len)
     return fall(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
 }
 
+static void posix_will_read(struct vfs_file *f, uint64_t off, uint64_t len)
+{
+    (void)posix_fadvise(fd_of(f), (off_t)off, (off_t)len, POSIX_FADV_WILLNEED);
+}
+
 static void posix_writeback(struct vfs_file *f, uint64_t off, uint64_t len)
 {
     if (len > 0) {
@@ -617,6 +622,7 @@ static const struct vfs_ops posix_ops = {
     .allocate = posix_allocate,
     .punch = posix_punch,
     .writeback = posix_writeback,
+    .will_read = posix_will_read,
     .drop_cache = posix_drop_cache,
     .make_read_only = posix_make_read_only,
     .rename = posix_rename,

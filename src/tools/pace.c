@@ -7,6 +7,8 @@
 #include "base/job.h"
 
 #define SECOND_NS 1000000000u
+#define AHEAD (8u << 20)
+#define AHEAD_STEP (128u << 10)
 
 static uint64_t now_ns(void)
 {
@@ -29,9 +31,22 @@ void pace_take(struct pace *p, uint64_t n)
     }
 }
 
+static void announce(struct paced_file *p, uint64_t off)
+{
+    const struct vfs_ops *ops = p->file->vfs->ops;
+    if (ops->will_read != NULL && off + AHEAD / 2 > p->announced) {
+        p->announced = p->announced > off ? p->announced : off;
+        while (p->announced < off + AHEAD) { /* the system takes no more at a time */
+            ops->will_read(p->file, p->announced, AHEAD_STEP);
+            p->announced += AHEAD_STEP;
+        }
+    }
+}
+
 static int paced_pread(struct vfs_file *f, void *buf, size_t n, uint64_t off, size_t *ret_n)
 {
     struct paced_file *p = container_of(f, struct paced_file, base);
+    announce(p, off);
     int rc = p->file->vfs->ops->pread(p->file, buf, n, off, ret_n);
     if (rc == 0) {
         pace_take(p->pace, *ret_n);
@@ -49,6 +64,6 @@ struct vfs_file *paced_file_init(struct paced_file *p, struct vfs_file *file, st
 {
     static const struct vfs_ops ops = {.pread = paced_pread, .size = paced_size};
     static struct vfs vfs = {&ops};
-    *p = (struct paced_file){{&vfs}, file, pace};
+    *p = (struct paced_file){{&vfs}, file, pace, 0};
     return &p->base;
 }

@@ -13,12 +13,14 @@ struct pace {
 /* n bytes were read: sleeps until they may have been. What was not used before is not made up for. */
 void pace_take(struct pace *, uint64_t n);
 
-/* A file whose reads are paced, for scan_block(), which asks for pread and size alone: nothing else
+/* A file whose reads are paced and, some megabytes ahead, announced (a frame's sums lie behind its
+ * body and are read first: what looks like a disorder to the system's own reading ahead), for scan_block(), which asks for pread and size alone: nothing else
  * is there. Valid as long as the file below it, which stays its owner's. */
 struct paced_file {
     struct vfs_file base;
     struct vfs_file *file;
     struct pace *pace;
+    uint64_t announced; /* up to here */
 };
 struct vfs_file *paced_file_init(struct paced_file *, struct vfs_file *, struct pace *);
 

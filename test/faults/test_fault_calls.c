@@ -206,6 +206,7 @@ static void run_vfs(struct world *w, bool armed)
     assert_int_not_equal(v->ops->open(v, ".", VFS_READ, &f), 0);
     assert_int_not_equal(v->ops->open(v, "absent", VFS_READ, &f), 0);
     if (v->ops->open(v, "lock", VFS_READ | VFS_DIRECT, &f) == 0) {
+        v->ops->will_read(f, 0, sizeof(bytes));
         assert_true((v->ops->pread(f, bytes, sizeof(bytes), 3, &n) == 0 && n > 0) || armed);
         v->ops->close(f);
     }
