@@ -23,6 +23,8 @@ struct scan {
     struct sums_hash *sums_hash;
     uint64_t window_off; /* of `window` in the file */
     size_t window_len;
+    size_t window_max; /* one frame alone needs no more than its head */
+    /* From here on not cleared: that would cost more than checking a small frame. */
     uint8_t sums[SUMS_WINDOW * SUM_BYTES];
     uint8_t window[WINDOW_BYTES];
     uint8_t piece[PIECE_BYTES];
@@ -30,12 +32,14 @@ struct scan {
 
 static int scan_create(struct vfs_file *file, unsigned flags, struct scan **ret)
 {
-    struct scan *s = calloc(1, sizeof(*s));
+    struct scan *s = malloc(sizeof(*s));
     int err;
 
     if (s == NULL) {
         return ZERR_NOMEM;
     }
+    memset(s, 0, offsetof(struct scan, sums));
+    s->window_max = WINDOW_BYTES;
     s->file = file;
     s->flags = flags;
     s->sums_hash = sums_hash_create();
@@ -74,7 +78,7 @@ static int read_head(struct scan *s, uint64_t off, const uint8_t **ret, size_t *
 
     if (off < s->window_off || off + n > s->window_off + s->window_len) {
         s->window_len = 0;
-        err = s->file->vfs->ops->pread(s->file, s->window, WINDOW_BYTES, off, &s->window_len);
+        err = s->file->vfs->ops->pread(s->file, s->window, s->window_max, off, &s->window_len);
         if (err != 0) {
             return err;
         }
@@ -434,6 +438,7 @@ int scan_one(struct vfs_file *file, const struct block_header *header, uint64_t 
         return err;
     }
     s->header = *header;
+    s->window_max = FRAME_HEAD_BYTES;
     if (off < s->file_len) {
         err = read_frame(s, off, arena, ret);
     } else {
