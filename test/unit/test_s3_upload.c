@@ -52,8 +52,8 @@ static int complete(struct toy *t, const char *path, const char *id, const char 
                    "</CompleteMultipartUpload>",
                    parts);
     /* The checksum is the object's, which is not known here; it must not be taken for the XML's. */
-    return request(t, HTTP_METHOD_POST, target, body, "x-amz-checksum-crc32", "AAAAAA==",
-                   "x-amz-checksum-type", "FULL_OBJECT", NULL);
+    return request(t, HTTP_METHOD_POST, target, body, "x-amz-checksum-crc32",
+                   "AAAAAA==", "x-amz-checksum-type", "FULL_OBJECT", NULL);
 }
 
 /* <Part>s 1.. with the ETags that sending them gave. */
@@ -89,8 +89,9 @@ static void an_upload_in_parts_is_an_object(void **state)
     assert_int_equal(complete(&t, "/bucket/a%20b", id, parts), 200);
     assert_well_formed(&t);
     assert_body_has(&t, "<CompleteMultipartUploadResult xmlns=");
-    assert_body_has(&t, "<Location>http://127.0.0.1:7711/bucket/a%20b</Location><Bucket>bucket</Bucket>"
-                        "<Key>a b</Key><ETag>&quot;");
+    assert_body_has(&t,
+                    "<Location>http://127.0.0.1:7711/bucket/a%20b</Location><Bucket>bucket</Bucket>"
+                    "<Key>a b</Key><ETag>&quot;");
     assert_body_has(&t, "-2&quot;</ETag>");
 
     /* Sent again, since the answer was lost: the same answer. Then not any more. */
@@ -121,6 +122,7 @@ static void an_upload_in_parts_is_an_object(void **state)
     (void)request(&t, HTTP_METHOD_GET, "/bucket/a%20b?partNumber=1", NULL, "Range", "bytes=0-1",
                   NULL);
     assert_error(&t, 400, "InvalidRequest");
+    free((void *)all.ptr);
     toy_clear(&t);
 }
 
@@ -270,6 +272,7 @@ static void a_part_can_be_a_range_of_an_object(void **state)
                      200);
     assert_int_equal(request(&t, HTTP_METHOD_GET, "/bucket/copy", NULL, NULL), 200);
     assert_memory_equal(t.got.ptr, all.ptr + 65535, t.got.len);
+    free((void *)all.ptr);
     toy_clear(&t);
 }
 
