@@ -108,6 +108,9 @@ static int take_entry(const zipkv_FrameEntry *msg, const struct wire_decoder *d,
         return ZERR_UNSUPPORTED;
     }
     rec.op = (enum record_op)msg->op;
+    if (!implied_place && !record_in_history(&rec)) {
+        return ZERR_CORRUPT; /* uploads have kinds of their own, which imply it */
+    }
     if (msg->has_body != (rec.op == RECORD_PUT && !implied_place) ||
         (msg->has_body_frame && !msg->has_body) || msg->size > BODY_MAX_BYTES ||
         msg->part > PART_MAX) {

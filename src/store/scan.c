@@ -157,10 +157,14 @@ static bool record_fits(const struct scan *s, const struct frame_head *head,
     case FRAME_UPLOAD:
         return single && head->body_len == 0 && first->op != RECORD_DELETE &&
                (first->upload != 0) == (first->op != RECORD_UPLOAD) &&
+               (first->op != RECORD_PART || first->part != 0) &&
                (first->size == 0 || first->extents.n > 0);
     case FRAME_COPY:
     case FRAME_BATCH:
         for (size_t i = 0; i < rec->n_entries; i++) {
+            if (!record_in_history(&rec->entries[i])) {
+                return false;
+            }
             /* A body beside frames has one itself. */
             if (rec->entries[i].op == RECORD_PUT && !rec->entries[i].body_framed &&
                 rec->entries[i].body.block == s->header.block) {

@@ -25,7 +25,16 @@ static void check_attrs(struct attrs attrs)
 
 static void check_record(const struct record *rec)
 {
-    require(rec->op == RECORD_PUT || rec->op == RECORD_DELETE);
+    uint64_t bytes = 0;
+
+    require(rec->op >= RECORD_PUT && rec->op <= RECORD_ABORT && rec->part <= PART_MAX);
+    require(rec->extents.n <= RECORD_MAX_EXTENTS);
+    for (size_t i = 0; i < rec->extents.n; i++) {
+        const struct extent *e = &rec->extents.v[i];
+        require(e->len > 0 && e->from <= e->size && e->len <= e->size - e->from);
+        bytes += e->len;
+    }
+    require(rec->extents.n == 0 || bytes == rec->size);
     check_attrs(rec->meta);
     check_attrs(rec->sys);
 }

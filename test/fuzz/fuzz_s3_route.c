@@ -35,7 +35,8 @@ static void parse_headers(struct slice value)
 static bool is_object_op(enum s3_op_kind op)
 {
     return op == S3_OP_GET_OBJECT || op == S3_OP_HEAD_OBJECT || op == S3_OP_PUT_OBJECT ||
-           op == S3_OP_DELETE_OBJECT;
+           op == S3_OP_DELETE_OBJECT || op == S3_OP_BEGIN_UPLOAD || op == S3_OP_UPLOAD_PART ||
+           op == S3_OP_COMPLETE_UPLOAD || op == S3_OP_ABORT_UPLOAD || op == S3_OP_LIST_PARTS;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
