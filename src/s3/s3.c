@@ -247,6 +247,32 @@ void s3_resume(struct s3_exchange *x)
     }
 }
 
+void s3_body_start(struct s3_exchange *x)
+{
+    if (x->req->has_length && x->req->length > S3_XML_MAX_BYTES) {
+        s3_refuse(x, S3_MAX_MESSAGE_LENGTH, NULL);
+    } else if (s3_xml_is_full(x->s3)) {
+        s3_refuse(x, S3_SLOW_DOWN, NULL);
+    } else {
+        x->stream->ops->proceed(x->stream);
+    }
+}
+
+void s3_body_add(struct s3_exchange *x, struct buf *body, struct slice data)
+{
+    size_t had = body->cap;
+
+    if (x->received > S3_XML_MAX_BYTES) {
+        s3_refuse(x, S3_MAX_MESSAGE_LENGTH, NULL);
+    } else if (s3_xml_is_full(x->s3)) {
+        s3_refuse(x, S3_SLOW_DOWN, NULL);
+    } else if (buf_append(body, data.ptr, data.len) != 0) {
+        s3_fail(x, ZERR_NOMEM);
+    } else {
+        s3_count_xml(x, body->cap - had);
+    }
+}
+
 struct s3_call *s3_call_begin(struct s3_exchange *x)
 {
     struct s3_call *call = malloc(sizeof(*call));

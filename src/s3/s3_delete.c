@@ -63,28 +63,14 @@ static void many_start(struct s3_exchange *x)
     if (x->head.content_md5.ptr != NULL &&
         base64_decode(x->head.content_md5, md5, sizeof(md5)) != 0) {
         s3_refuse(x, S3_INVALID_DIGEST, NULL);
-    } else if (x->req->has_length && x->req->length > S3_XML_MAX_BYTES) {
-        s3_refuse(x, S3_MAX_MESSAGE_LENGTH, NULL);
-    } else if (s3_xml_is_full(x->s3)) {
-        s3_refuse(x, S3_SLOW_DOWN, NULL);
     } else {
-        x->stream->ops->proceed(x->stream);
+        s3_body_start(x);
     }
 }
 
 static void many_body(struct s3_exchange *x, struct slice data)
 {
-    size_t had = x->u.del.body.cap;
-
-    if (x->received > S3_XML_MAX_BYTES) {
-        s3_refuse(x, S3_MAX_MESSAGE_LENGTH, NULL);
-    } else if (s3_xml_is_full(x->s3)) {
-        s3_refuse(x, S3_SLOW_DOWN, NULL);
-    } else if (buf_append(&x->u.del.body, data.ptr, data.len) != 0) {
-        s3_fail(x, ZERR_NOMEM);
-    } else {
-        s3_count_xml(x, x->u.del.body.cap - had);
-    }
+    s3_body_add(x, &x->u.del.body, data);
 }
 
 /* What is wrong with a key by itself; S3_N_CODES: nothing. */

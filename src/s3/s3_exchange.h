@@ -216,6 +216,13 @@ bool s3_xml_is_full(const struct s3 *);
 void s3_pause(struct s3_exchange *);
 void s3_resume(struct s3_exchange *);
 
+/* ---- bodies that are XML ---- */
+
+/* Asks for it, or refuses one that is too long or too much. A start of an operation. */
+void s3_body_start(struct s3_exchange *);
+/* The next of it, behind what `body` has; counted. Or refuses. */
+void s3_body_add(struct s3_exchange *, struct buf *body, struct slice data);
+
 /* ---- store calls ---- */
 
 struct s3_call *s3_call_begin(struct s3_exchange *); /* NULL: no memory */

@@ -38,7 +38,7 @@ int s3_part_of_upload(struct s3_exchange *x, uint64_t *ret_upload, uint32_t *ret
     }
     err = s3_upload_id(x->route.upload_id.value, ret_upload);
     if (err == 0) {
-        err = store_lookup_upload(x->s3->store, x->route.key, *ret_upload, NULL);
+        err = store_lookup_upload(x->s3->store, x->route.key, *ret_upload);
     }
     if (err != 0) {
         s3_fail(x, err);
@@ -143,7 +143,7 @@ static void abort_start(struct s3_exchange *x)
     int err = s3_upload_id(x->route.upload_id.value, &id);
 
     if (err == 0) {
-        err = store_lookup_upload(x->s3->store, x->route.key, id, NULL);
+        err = store_lookup_upload(x->s3->store, x->route.key, id);
     }
     if (err == 0) {
         call = s3_call_begin(x);
@@ -225,30 +225,9 @@ static void completed(void *user, int status, const struct object *obj, size_t a
     }
 }
 
-static void complete_start(struct s3_exchange *x)
-{
-    if (x->req->has_length && x->req->length > S3_XML_MAX_BYTES) {
-        s3_refuse(x, S3_MAX_MESSAGE_LENGTH, NULL);
-    } else if (s3_xml_is_full(x->s3)) {
-        s3_refuse(x, S3_SLOW_DOWN, NULL);
-    } else {
-        x->stream->ops->proceed(x->stream);
-    }
-}
-
 static void complete_body(struct s3_exchange *x, struct slice data)
 {
-    size_t had = x->u.upload.body.cap;
-
-    if (x->received > S3_XML_MAX_BYTES) {
-        s3_refuse(x, S3_MAX_MESSAGE_LENGTH, NULL);
-    } else if (s3_xml_is_full(x->s3)) {
-        s3_refuse(x, S3_SLOW_DOWN, NULL);
-    } else if (buf_append(&x->u.upload.body, data.ptr, data.len) != 0) {
-        s3_fail(x, ZERR_NOMEM);
-    } else {
-        s3_count_xml(x, x->u.upload.body.cap - had);
-    }
+    s3_body_add(x, &x->u.upload.body, data);
 }
 
 static void complete_end(struct s3_exchange *x)
@@ -294,7 +273,7 @@ static void complete_drop(struct s3_exchange *x)
 }
 
 const struct s3_op S3_COMPLETE_UPLOAD = {
-    .start = complete_start,
+    .start = s3_body_start,
     .body = complete_body,
     .end = complete_end,
     .drop = complete_drop,
@@ -400,7 +379,7 @@ static void list_parts_start(struct s3_exchange *x)
     }
     err = s3_upload_id(x->route.upload_id.value, &s->id);
     if (err == 0) {
-        err = store_lookup_upload(x->s3->store, x->route.key, s->id, NULL);
+        err = store_lookup_upload(x->s3->store, x->route.key, s->id);
     }
     if (err == 0) {
         call = s3_call_begin(x);

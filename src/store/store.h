@@ -256,10 +256,8 @@ int store_complete_upload(struct store *, const struct complete_spec *,
 int store_abort_upload(struct store *, struct slice key, uint64_t upload, store_done_fn,
                        void *user) ZKV_MUST_CHECK;
 
-/* Whether it is under way, as of the last round, and of that name: 0 or ZERR_NO_UPLOAD. On the loop.
- * mtime_ms may be NULL. */
-int store_lookup_upload(struct store *, struct slice key, uint64_t upload,
-                        int64_t *ret_mtime_ms) ZKV_MUST_CHECK;
+/* Whether it is under way, as of the last round, and of that name: 0 or ZERR_NO_UPLOAD. On the loop. */
+int store_lookup_upload(struct store *, struct slice key, uint64_t upload) ZKV_MUST_CHECK;
 
 /* Parts with numbers above `after`, at most max of them. Uploads are listed by store_list(). */
 struct part_entry {

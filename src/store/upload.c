@@ -43,16 +43,13 @@ int store_abort_upload(struct store *st, struct slice key, uint64_t upload, stor
     return change_submit(st, &rec, NULL, &(struct change_answer){.done = done, .user = user});
 }
 
-int store_lookup_upload(struct store *st, struct slice key, uint64_t upload, int64_t *ret_mtime_ms)
+int store_lookup_upload(struct store *st, struct slice key, uint64_t upload)
 {
     struct arena arena = {0};
     struct record rec;
     int rc = store_saw_index(st, index_upload(st->ix_read, upload, &arena, &rec));
     if (rc == 0 && !slice_eq(rec.key, key)) {
         rc = ZERR_NO_UPLOAD;
-    }
-    if (rc == 0 && ret_mtime_ms != NULL) {
-        *ret_mtime_ms = rec.mtime_ms;
     }
     arena_finish(&arena);
     return rc;

@@ -180,7 +180,7 @@ static void parts_become_one_object_wherever_they_lie(void **state)
     struct object obj;
     assert_int_equal(store_lookup(f.st, SLICE_LIT("big"), &obj), 0);
     assert_int_equal(obj.parts, 3);
-    assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("big"), up, NULL), ZERR_NO_UPLOAD);
+    assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("big"), up), ZERR_NO_UPLOAD);
     assert_int_equal(part_of(&f, "big", up, 4, bytes_at(0, 10)), ZERR_NO_UPLOAD);
     finish(&f);
 }
@@ -294,9 +294,9 @@ static void uploads_survive_what_the_history_survives(void **state)
         assert_int_equal(part_of(&f, "k", given_up, 1, bytes_at(0, 10)), 0);
         assert_int_equal(abort_upload(&f, "k", given_up), 0);
         expect_reopened(&f, how);
-        assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("k"), up, NULL), 0);
-        assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("k"), given_up, NULL), ZERR_NO_UPLOAD);
-        assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("over"), over, NULL), ZERR_NO_UPLOAD);
+        assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("k"), up), 0);
+        assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("k"), given_up), ZERR_NO_UPLOAD);
+        assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("over"), over), ZERR_NO_UPLOAD);
         assert_int_equal(part_of(&f, "k", given_up, 2, bytes_at(0, 10)), ZERR_NO_UPLOAD);
         assert_int_equal(part_of(&f, "k", up, 2, bytes_at(30000, 5000)), 0);
         expect_reopened(&f, how);
@@ -304,7 +304,7 @@ static void uploads_survive_what_the_history_survives(void **state)
         expect_reopened(&f, how);
         expect_object(&f, "k", bytes_at(0, 35000));
         expect_object(&f, "over", bytes_at(0, 10));
-        assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("k"), up, NULL), ZERR_NO_UPLOAD);
+        assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("k"), up), ZERR_NO_UPLOAD);
         assert_int_equal(revision(&f), 3);
         finish(&f);
     }
@@ -550,8 +550,8 @@ static void a_history_made_anew_has_the_uploads(void **state)
         fx_drop_index(&f);
         assert_int_equal(fx_open(&f), 0);
         expect_object(&f, "done", bytes_at(0, 30000));
-        assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("going"), going, NULL), 0);
-        assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("done"), done, NULL), ZERR_NO_UPLOAD);
+        assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("going"), going), 0);
+        assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("done"), done), ZERR_NO_UPLOAD);
     }
     assert_int_equal(complete(&f, "going", going, 1, 1, 1, 0, &a), 0);
     expect_object(&f, "going", bytes_at(30000, 100));
@@ -566,12 +566,12 @@ static void old_uploads_are_given_up(void **state)
     uint64_t old = begin(&f, "old"), old2 = begin(&f, "old2");
     vfs_mem_advance(f.vfs, 6ull * 24 * 3600 * 1000);
     uint64_t young = begin(&f, "young");
-    assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("old"), old, NULL), 0);
+    assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("old"), old), 0);
     vfs_mem_advance(f.vfs, 2ull * 24 * 3600 * 1000);
     (void)begin(&f, "next");
-    assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("old"), old, NULL), ZERR_NO_UPLOAD);
-    assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("old2"), old2, NULL), ZERR_NO_UPLOAD);
-    assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("young"), young, NULL), 0);
+    assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("old"), old), ZERR_NO_UPLOAD);
+    assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("old2"), old2), ZERR_NO_UPLOAD);
+    assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("young"), young), 0);
     finish(&f);
 }
 
