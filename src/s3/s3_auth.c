@@ -1,37 +1,23 @@
 /* Who asks, see s3_auth.h.
  *
  * Nothing passes by falling through: the one place that returns 0 is behind a comparison of the
- * signature that was computed here with the one that was given. The key of a day and region is
- * kept, one for each access key, since a client asks a hundred times a second with the same. */
+ * signature that was computed here with the one that was given. */
 #include "s3/s3_auth.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-#include "base/log.h"
 #include "base/num.h"
 #include "base/timefmt.h"
 #include "s3/s3_headers.h"
-#include "s3/s3_keys.h"
+#include "s3/s3_keyring.h"
 #include "s3/s3_route.h"
 #include "s3/sigv2.h"
 
-#define RELOAD_MS 1000 /* the file is looked at no more often */
-
-struct kept_key {
-    bool valid;
-    char scope[SIGV4_REGION_MAX + 10]; /* date and region */
-    uint8_t key[SHA256_BYTES];
-};
-
 struct s3_auth {
     struct s3_auth_config config;
-    struct s3_keys keys;
-    struct kept_key *kept; /* one for each of keys */
-    struct s3_keys_stamp stamp;
-    int64_t looked_ms;
+    struct s3_keyring keyring;
 };
 
 /* One request being judged. */
@@ -44,86 +30,21 @@ struct check {
     struct s3_refusal *why;
 };
 
-/* ---- the file ---- */
-
-static int64_t mono_ms(void)
-{
-    struct timespec t = {0};
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void drop_keys(struct s3_auth *auth)
-{
-    if (auth->kept != NULL) {
-        s3_forget(auth->kept, auth->keys.n * sizeof(*auth->kept));
-    }
-    free(auth->kept);
-    auth->kept = NULL;
-    s3_keys_finish(&auth->keys);
-}
-
-/* Those known before stay if this fails. */
-static int load(struct s3_auth *auth, struct zerr_info *info)
-{
-    struct s3_keys keys = {0};
-    struct kept_key *kept;
-    int err = s3_keys_load(auth->config.path, &keys, info);
-
-    if (err != 0) {
-        return err;
-    }
-    kept = calloc(keys.n, sizeof(*kept));
-    if (kept == NULL) {
-        s3_keys_finish(&keys);
-        return ZERR_NOMEM;
-    }
-    drop_keys(auth);
-    auth->keys = keys;
-    auth->kept = kept;
-    return 0;
-}
-
-static void look_again(struct s3_auth *auth)
-{
-    struct zerr_info info = {0};
-    int64_t now = mono_ms();
-    int err;
-
-    if (now - auth->looked_ms < RELOAD_MS) {
-        return;
-    }
-    auth->looked_ms = now;
-    if (!s3_keys_changed(auth->config.path, &auth->stamp)) {
-        return;
-    }
-    err = load(auth, &info);
-    if (err != 0) {
-        log_warn("s3: -auth %s has changed and cannot be used, the keys known before stay: %s",
-                 auth->config.path, zerr_text(&info, err));
-    } else {
-        log_info("-auth %s has changed: %zu access key%s", auth->config.path, auth->keys.n,
-                 auth->keys.n == 1 ? "" : "s");
-    }
-}
+/* ---- opening ---- */
 
 int s3_auth_open(const struct s3_auth_config *config, struct s3_auth **ret, struct zerr_info *info)
 {
     struct s3_auth *auth = calloc(1, sizeof(*auth));
-    struct zerr_info why = {0};
     int err;
 
     if (auth == NULL) {
         return ZERR_NOMEM;
     }
     auth->config = *config;
-    auth->looked_ms = mono_ms();
-    (void)s3_keys_changed(config->path, &auth->stamp); /* before: what comes later is a change */
-    err = load(auth, &why);
+    err = s3_keyring_open(&auth->keyring, config->path, info);
     if (err != 0) {
         free(auth);
-        return zerr_fail(info, err, 0, "-auth %s: %s", config->path, zerr_text(&why, err));
+        return err;
     }
     *ret = auth;
     return 0;
@@ -132,7 +53,7 @@ int s3_auth_open(const struct s3_auth_config *config, struct s3_auth **ret, stru
 void s3_auth_close(struct s3_auth *auth)
 {
     if (auth != NULL) {
-        drop_keys(auth);
+        s3_keyring_close(&auth->keyring);
         free(auth);
     }
 }
@@ -269,22 +190,6 @@ static int request_time(struct check *c, struct slice *ret_text, int64_t *ret_ms
 
 /* ---- version 4 ---- */
 
-static int signing_key(struct check *c, const struct s3_key *key, const struct sigv4 *sig,
-                       uint8_t ret[SHA256_BYTES])
-{
-    struct kept_key *kept = &c->auth->kept[key - c->auth->keys.v];
-    struct slice day = slice_of(sig->scope.ptr, sig->date.len + 1 + sig->region.len);
-    int err = 0;
-
-    if (!kept->valid || !slice_eq_str(day, kept->scope)) {
-        err = sigv4_key(key->secret, sig->date, sig->region, kept->key);
-        (void)snprintf(kept->scope, sizeof(kept->scope), "%.*s", SLICE_FMT(day));
-        kept->valid = err == 0;
-    }
-    memcpy(ret, kept->key, SHA256_BYTES);
-    return err;
-}
-
 /* Host as S3QL signs it: with the port that it does not send because it is 80, or the other way
  * round. ptr NULL: there is no other way to write this one. */
 static struct slice other_host(const struct check *c)
@@ -368,7 +273,7 @@ static int check_signed_headers(struct check *c, const struct sigv4 *sig)
 /* What both forms have in common, from a parsed signature on. */
 static int finish_v4(struct check *c, const struct sigv4 *sig)
 {
-    const struct s3_key *key = s3_keys_find(&c->auth->keys, sig->access);
+    const struct s3_key *key = s3_keyring_find(&c->auth->keyring, sig->access);
     uint8_t signing[SHA256_BYTES];
     int err = check_signed_headers(c, sig);
 
@@ -379,7 +284,8 @@ static int finish_v4(struct check *c, const struct sigv4 *sig)
         return refuse_access_key(c, sig->access);
     }
     s3_query_sort(&c->query);
-    err = signing_key(c, key, sig, signing) != 0 ? no_memory(c) : compare_v4(c, sig, signing);
+    err = s3_keyring_sign(&c->auth->keyring, key, sig, signing) != 0 ? no_memory(c)
+                                                                     : compare_v4(c, sig, signing);
     if (err == 0) {
         *c->who = (struct s3_identity){
             .access = sig->access, .buckets = key->buckets, .read_only = key->read_only};
@@ -486,7 +392,7 @@ static int check_v4_query(struct check *c)
 
 static int finish_v2(struct check *c, const struct sigv2 *sig)
 {
-    const struct s3_key *key = s3_keys_find(&c->auth->keys, sig->access);
+    const struct s3_key *key = s3_keyring_find(&c->auth->keyring, sig->access);
     struct slice string, payload, slashed;
     uint8_t expected[SHA1_BYTES];
     bool good;
@@ -622,7 +528,7 @@ int s3_auth_check(struct s3_auth *auth, const struct http_request *req, int64_t 
     struct check c = {.auth = auth, .req = req, .now_ms = now_ms, .who = &who, .why = ret_why};
     int err;
 
-    look_again(auth);
+    s3_keyring_look_again(&auth->keyring);
     err = check_request(&c);
     if (err == 0) {
         err = keep_identity(&c);

@@ -1,169 +1,10 @@
-/* Signatures: the examples that Amazon publishes, everything around them that must be refused, what
- * clients do differently, and the credentials file. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
+/* Signatures: the examples that Amazon publishes, everything around them that must be refused, and
+ * what clients do differently. */
+#include "support/auth_rig.h"
 
-#include <cmocka.h>
-
-#include "base/timefmt.h"
-#include "s3/s3_auth.h"
 #include "s3/s3_digest.h"
-#include "s3/s3_keys.h"
-
-#define SECRET "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-#define EMPTY "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-#define V4 "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,"
-
-static char dir[64], path[80];
-static struct s3_auth *auth;
-
-static void write_file(const char *text)
-{
-    FILE *f = fopen(path, "w");
-
-    assert_non_null(f);
-    assert_true(fputs(text, f) >= 0);
-    assert_int_equal(fclose(f), 0);
-    assert_int_equal(chmod(path, 0600), 0);
-}
-
-static int open_auth(unsigned port)
-{
-    const struct s3_auth_config config = {.path = path, .skew_s = S3_AUTH_SKEW_S, .port = port};
-    struct zerr_info info = {0};
-
-    return s3_auth_open(&config, &auth, &info);
-}
-
-static int setup(void **state)
-{
-    const char *tmp = getenv("TMPDIR");
-
-    (void)state;
-    (void)snprintf(dir, sizeof(dir), "%.40s/zkv-auth-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    assert_non_null(mkdtemp(dir));
-    (void)snprintf(path, sizeof(path), "%s/keys", dir);
-    write_file("# the key of the examples\n\n"
-               "AKIAIOSFODNN7EXAMPLE:" SECRET "\n"
-               "READER:" SECRET ":ro\n"
-               "LIMITED:" SECRET ":ro:one,two\r\n"
-               "0PN5J17HBGZHT7JJ3X82:uV3F3YluFJax1cknvbcGwgjvx4QpvB+leU8dUj2o:one\n");
-    assert_int_equal(open_auth(80), 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    s3_auth_close(auth);
-    auth = NULL;
-    (void)unlink(path);
-    return rmdir(dir);
-}
-
-/* ---- requests ---- */
-
-#define MAX_HEADERS 20
-
-struct example {
-    enum http_method method;
-    const char *target;
-    const char *headers[MAX_HEADERS][2];
-    const char *now; /* HTTP's form */
-};
-
-static struct arena arena;
-static struct http_header headers[MAX_HEADERS];
-static struct http_request req;
-static struct s3_identity who;
-static struct s3_refusal why;
-
-static void prepare(const struct example *e)
-{
-    arena_reset(&arena);
-    req = (struct http_request){
-        .method = e->method, .target = slice_str(e->target), .headers = headers, .arena = &arena};
-    while (e->headers[req.n_headers][0] != NULL) {
-        headers[req.n_headers] = (struct http_header){slice_str(e->headers[req.n_headers][0]),
-                                                      slice_str(e->headers[req.n_headers][1])};
-        req.n_headers++;
-    }
-}
-
-static int check_at(const char *now)
-{
-    int64_t ms;
-
-    assert_int_equal(time_parse_http(slice_str(now), &ms), 0);
-    memset(&who, 0, sizeof(who));
-    memset(&why, 0, sizeof(why));
-    return s3_auth_check(auth, &req, ms, &who, &why);
-}
-
-static void expect_in(const struct example *e)
-{
-    prepare(e);
-    if (check_at(e->now) != 0) {
-        for (size_t i = 0; i < why.n_details; i++) {
-            print_error("%s: %.*s\n", why.details[i].name, SLICE_FMT(why.details[i].value));
-        }
-        fail_msg("%s: %s", e->target, s3_error_of(why.code)->code);
-    }
-}
-
-static void expect_out(enum s3_code code)
-{
-    if (check_at("Fri, 24 May 2013 00:00:00 GMT") != ZERR_INVALID || why.code != code) {
-        fail_msg("%.*s: %s, not %s", SLICE_FMT(req.target), s3_error_of(why.code)->code,
-                 s3_error_of(code)->code);
-    }
-    assert_int_equal(who.access.len, 0);
-}
 
 /* ---- what Amazon publishes ---- */
-
-#define MAY_24 "Fri, 24 May 2013 00:00:00 GMT"
-#define DATE                                                                                       \
-    {                                                                                              \
-        "x-amz-date", "20130524T000000Z"                                                           \
-    }
-#define BUCKET                                                                                     \
-    {                                                                                              \
-        "Host", "examplebucket.s3.amazonaws.com"                                                   \
-    }
-
-static const struct example GET_OBJECT = {
-    HTTP_METHOD_GET,
-    "/test.txt",
-    {BUCKET,
-     {"Authorization", V4 "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,Signature="
-                          "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"},
-     {"Range", "bytes=0-9"},
-     {"x-amz-content-sha256", EMPTY},
-     DATE},
-    MAY_24};
-
-static const struct example PRESIGNED = {
-    HTTP_METHOD_GET,
-    "/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2F"
-    "us-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&"
-    "X-Amz-SignedHeaders=host&X-Amz-Signature="
-    "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404",
-    {BUCKET},
-    MAY_24};
-
-static const struct example V2_GET = {
-    HTTP_METHOD_GET,
-    "/johnsmith/photos/puppy.jpg",
-    {{"Host", "johnsmith.s3.amazonaws.com"},
-     {"Date", "Tue, 27 Mar 2007 19:36:42 +0000"},
-     {"Authorization", "AWS AKIAIOSFODNN7EXAMPLE:bWq2s1WEIj+Ydj0vQ697zp+IXMU="}},
-    "Tue, 27 Mar 2007 19:36:42 GMT"};
 
 static const struct example OTHERS[] = {
     {HTTP_METHOD_PUT,
@@ -400,17 +241,6 @@ static void one_changed_bit_anywhere_is_refused(void **state)
     }
 }
 
-static struct slice *header(const char *name)
-{
-    for (size_t i = 0; i < req.n_headers; i++) {
-        if (slice_eq_str(headers[i].name, name)) {
-            return &headers[i].value;
-        }
-    }
-    fail();
-    return NULL;
-}
-
 static void add(const char *name, const char *value)
 {
     headers[req.n_headers++] = (struct http_header){slice_str(name), slice_str(value)};
@@ -641,32 +471,6 @@ static void version_2_does_not_go_with_chunks(void **state)
 
 /* ---- what may be different ---- */
 
-/* Signs what is prepared anew, by the rules of `variant`. */
-static void sign(const char *access, unsigned variant, const char *host, char out[400])
-{
-    struct sigv4 sig;
-    struct s3_query query = {0};
-    struct slice canonical, string;
-    uint8_t key[SHA256_BYTES], mac[SHA256_BYTES];
-    char hex[65] = "";
-
-    (void)snprintf(out, 400,
-                   SIGV4_ALGORITHM " Credential=%s/20130524/here/s3/aws4_request, "
-                                   "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date, "
-                                   "Signature=" EMPTY,
-                   access);
-    assert_null(sigv4_parse_header(slice_str(out), &sig));
-    sig.time = SLICE_LIT("20130524T000000Z");
-    sig.payload = SLICE_LIT(EMPTY);
-    assert_int_equal(sigv4_canonical(&req, &sig, &query, variant, slice_str(host), &canonical), 0);
-    assert_int_equal(sigv4_string_to_sign(&sig, canonical, &arena, &string), 0);
-    assert_int_equal(sigv4_key(SLICE_LIT(SECRET), sig.date, sig.region, key), 0);
-    assert_int_equal(s3_hmac_sha256(slice_of(key, 32), string, mac), 0);
-    hex_encode(mac, 32, hex);
-    memcpy(out + strlen(out) - 64, hex, 64);
-    *header("Authorization") = slice_str(out);
-}
-
 static void what_clients_do_differently_is_understood(void **state)
 {
     static const struct {
@@ -737,93 +541,6 @@ static void each_region_has_its_own_key(void **state)
     }
 }
 
-/* ---- the file ---- */
-
-static void lines_that_mean_nothing_else_are_refused(void **state)
-{
-    static const char *const bad[] = {
-        "",          "# nobody\n\n", "A\n",        "A:\n",         ":B\n",
-        "A:B:rw:\n", "A:B:ro:\n",    "A:B:\n",     "A:B:one:ro\n", "A:B:ro:one:two\n",
-        "A:B C\n",   "A\x01:B\n",    "A:B\nA:C\n",
-    };
-    struct s3_keys keys = {0};
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        struct zerr_info info = {0};
-        assert_int_equal(s3_keys_parse(slice_str(bad[i]), &keys, &info), ZERR_INVALID);
-        assert_true(strlen(info.text) > 0);
-    }
-    assert_null(keys.v);
-    assert_int_equal(s3_keys_parse(SLICE_LIT(" A:B/+= \r\n#x\nC:D:ro\nE:F:x,y"), &keys, NULL), 0);
-    assert_int_equal(keys.n, 3);
-    assert_true(slice_eq_str(s3_keys_find(&keys, SLICE_LIT("A"))->secret, "B/+="));
-    assert_true(s3_keys_find(&keys, SLICE_LIT("C"))->read_only);
-    assert_true(slice_eq_str(s3_keys_find(&keys, SLICE_LIT("E"))->buckets, "x,y"));
-    assert_null(s3_keys_find(&keys, SLICE_LIT("G")));
-    s3_keys_finish(&keys);
-}
-
-static void nobody_else_may_read_the_file(void **state)
-{
-    static const struct {
-        mode_t mode;
-        bool good;
-    } modes[] = {{0600, true},  {0400, true},  {0640, false}, {0604, false},
-                 {0620, false}, {0602, false}, {0610, false}, {0777, false}};
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
-        struct s3_keys keys = {0};
-        struct zerr_info info = {0};
-        int err;
-
-        assert_int_equal(chmod(path, modes[i].mode), 0);
-        err = s3_keys_load(path, &keys, &info);
-        assert_int_equal(err, modes[i].good ? 0 : ZERR_INVALID);
-        s3_keys_finish(&keys);
-    }
-    struct s3_keys keys = {0};
-    struct zerr_info info = {0};
-    assert_int_equal(s3_keys_load(dir, &keys, &info), ZERR_INVALID);
-    assert_int_equal(s3_keys_load("/nowhere/keys", &keys, &info), ZERR_NOT_FOUND);
-}
-
-static void a_change_of_the_file_counts_within_seconds(void **state)
-{
-    char out[400];
-    int i;
-
-    (void)state;
-    prepare(&GET_OBJECT);
-    sign("READER", 0, "", out);
-    assert_int_equal(check_at(MAY_24), 0);
-    write_file("AKIAIOSFODNN7EXAMPLE:" SECRET "\n");
-    for (i = 0; i < 100 && check_at(MAY_24) == 0; i++) {
-        (void)usleep(100000);
-    }
-    assert_int_equal(why.code, S3_INVALID_ACCESS_KEY_ID);
-    sign("AKIAIOSFODNN7EXAMPLE", 0, "", out);
-    assert_int_equal(check_at(MAY_24), 0);
-    write_file("this is no such file\n"); /* what was known stays */
-    (void)usleep(1200000);
-    assert_int_equal(check_at(MAY_24), 0);
-    write_file("READER:" SECRET "\n");
-    for (i = 0; i < 100 && check_at(MAY_24) == 0; i++) {
-        (void)usleep(100000);
-    }
-    assert_int_equal(why.code, S3_INVALID_ACCESS_KEY_ID);
-}
-
-#define A(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-static int clear(void **state)
-{
-    (void)state;
-    arena_finish(&arena);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -841,9 +558,6 @@ int main(void)
         A(what_clients_do_differently_is_understood),
         A(who_it_is_decides_what_they_may),
         A(each_region_has_its_own_key),
-        A(lines_that_mean_nothing_else_are_refused),
-        A(nobody_else_may_read_the_file),
-        A(a_change_of_the_file_counts_within_seconds),
     };
 
     return cmocka_run_group_tests(tests, NULL, clear);
