@@ -3,19 +3,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/log.h"
-
-#define RELOAD_MS 1000 /* the file is looked at no more often */
-
-static int64_t mono_ms(void)
-{
-    struct timespec t = {0};
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 void s3_keyring_close(struct s3_keyring *ring)
 {
@@ -51,14 +40,9 @@ static int load(struct s3_keyring *ring, struct zerr_info *info)
 void s3_keyring_look_again(struct s3_keyring *ring)
 {
     struct zerr_info info = {0};
-    int64_t now = mono_ms();
     int err;
 
-    if (now - ring->looked_ms < RELOAD_MS) {
-        return;
-    }
-    ring->looked_ms = now;
-    if (!s3_keys_changed(ring->path, &ring->stamp)) {
+    if (!small_file_due(&ring->looked_ms) || !small_file_changed(ring->path, &ring->stamp)) {
         return;
     }
     err = load(ring, &info);
@@ -76,8 +60,9 @@ int s3_keyring_open(struct s3_keyring *ring, const char *path, struct zerr_info 
     struct zerr_info why = {0};
     int err;
 
-    *ring = (struct s3_keyring){.path = path, .looked_ms = mono_ms()};
-    (void)s3_keys_changed(path, &ring->stamp); /* before: what comes later is a change */
+    *ring = (struct s3_keyring){.path = path};
+    (void)small_file_due(&ring->looked_ms);
+    (void)small_file_changed(path, &ring->stamp); /* before: what comes later is a change */
     err = load(ring, &why);
     return err == 0 ? 0 : zerr_fail(info, err, 0, "-auth %s: %s", path, zerr_text(&why, err));
 }

@@ -10,6 +10,7 @@
 #ifndef ZKV_S3_S3_KEYRING_H
 #define ZKV_S3_S3_KEYRING_H
 
+#include "base/small_file.h"
 #include "s3/s3_keys.h"
 #include "s3/sigv4.h"
 
@@ -23,7 +24,7 @@ struct s3_keyring {
     const char *path;
     struct s3_keys keys;
     struct s3_signing_key *kept; /* one for each of keys */
-    struct s3_keys_stamp stamp;
+    struct small_file_stamp stamp;
     int64_t looked_ms;
 };
 

@@ -1,12 +1,9 @@
 /* The credentials file, see s3_keys.h. */
 #include "s3/s3_keys.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "base/small_file.h"
 #include "s3/s3_crypto.h"
 
 /* Cuts *rest at the first `sep`: what is before it is returned, *rest is what is behind it and has
@@ -127,72 +124,19 @@ int s3_keys_parse(struct slice text, struct s3_keys *ret, struct zerr_info *info
     return 0;
 }
 
-/* The whole file, its end marked by a NUL; NULL: errno tells. */
-static char *read_all(int fd, size_t *ret_len)
-{
-    char *text = malloc(KEYS_FILE_MAX + 1);
-    size_t len = 0;
-    ssize_t n = 1;
-
-    while (text != NULL && n > 0 && len <= KEYS_FILE_MAX) {
-        n = read(fd, text + len, KEYS_FILE_MAX + 1 - len);
-        if (n < 0 && errno == EINTR) {
-            n = 1;
-        } else if (n > 0) {
-            len += (size_t)n;
-        }
-    }
-    if (text != NULL && (n < 0 || len > KEYS_FILE_MAX)) {
-        errno = n < 0 ? errno : EFBIG;
-        s3_forget(text, len);
-        free(text);
-        return NULL;
-    }
-    *ret_len = len;
-    return text;
-}
-
-static int check_mode(int fd, struct zerr_info *info)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) != 0) {
-        return zerr_fail(info, ZERR_IO, errno, "it cannot be read");
-    }
-    if (!S_ISREG(st.st_mode)) {
-        return zerr_fail(info, ZERR_INVALID, 0, "it is not a file");
-    }
-    if ((st.st_mode & 077) != 0) {
-        return zerr_fail(info, ZERR_INVALID, 0,
-                         "others may read or change it: set its mode with chmod 600");
-    }
-    return 0;
-}
-
 int s3_keys_load(const char *path, struct s3_keys *ret, struct zerr_info *info)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), err;
     struct s3_keys keys = {0};
     char *text;
     size_t len;
+    int err = small_file_read(path, true, &text, &len, info);
 
-    if (fd < 0) {
-        return zerr_fail(info, errno == ENOENT ? ZERR_NOT_FOUND : ZERR_IO, errno,
-                         "it cannot be read");
+    if (err != 0) {
+        return err;
     }
-    err = check_mode(fd, info);
-    if (err == 0) {
-        text = read_all(fd, &len);
-        if (text == NULL) {
-            err =
-                errno == ENOMEM ? ZERR_NOMEM : zerr_fail(info, ZERR_IO, errno, "it cannot be read");
-        } else {
-            err = s3_keys_parse(slice_of(text, len), &keys, info);
-            keys.text = text;
-            keys.text_len = len;
-        }
-    }
-    (void)close(fd);
+    err = s3_keys_parse(slice_of(text, len), &keys, info);
+    keys.text = text;
+    keys.text_len = len;
     if (err != 0) {
         s3_keys_finish(&keys);
         return err;
@@ -219,24 +163,4 @@ const struct s3_key *s3_keys_find(const struct s3_keys *keys, struct slice acces
         }
     }
     return NULL;
-}
-
-static bool same_time(struct timespec a, struct timespec b)
-{
-    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
-bool s3_keys_changed(const char *path, struct s3_keys_stamp *stamp)
-{
-    struct s3_keys_stamp now = {0};
-    struct stat st;
-    bool same;
-
-    if (stat(path, &st) == 0) {
-        now = (struct s3_keys_stamp){true, st.st_ino, st.st_size, st.st_mtim, st.st_ctim};
-    }
-    same = now.there == stamp->there && now.ino == stamp->ino && now.size == stamp->size &&
-           same_time(now.mtime, stamp->mtime) && same_time(now.ctime, stamp->ctime);
-    *stamp = now;
-    return !same;
 }

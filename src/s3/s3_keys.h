@@ -9,13 +9,12 @@
 #ifndef ZKV_S3_S3_KEYS_H
 #define ZKV_S3_S3_KEYS_H
 
+#include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "base/slice.h"
 #include "base/zerr.h"
 
-#define KEYS_FILE_MAX (1u << 20)
 #define KEYS_MAX 1000
 #define KEYS_ACCESS_MAX 128 /* bytes of an access key */
 
@@ -43,15 +42,5 @@ void s3_keys_finish(struct s3_keys *); /* {0} is fine; secrets are overwritten *
 
 /* NULL: nobody has it. */
 const struct s3_key *s3_keys_find(const struct s3_keys *, struct slice access);
-
-/* How a file looked the last time. */
-struct s3_keys_stamp {
-    bool there;
-    ino_t ino;
-    off_t size;
-    struct timespec mtime, ctime;
-};
-/* True if it looks different now than *stamp says, which is brought up to date. */
-bool s3_keys_changed(const char *path, struct s3_keys_stamp *stamp);
 
 #endif
