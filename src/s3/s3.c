@@ -354,7 +354,13 @@ static const struct s3_op *choose_op(const struct s3_exchange *x)
     case S3_OP_GET_LOCATION:
     case S3_OP_GET_VERSIONING:
         return &S3_BUCKET;
+    case S3_OP_GET_ACL:
+    case S3_OP_GET_TAGGING:
+        return &S3_STUB;
+    case S3_OP_PUT_ACL:
+        return &S3_PUT_ACL;
     case S3_OP_LIST_OBJECTS:
+    case S3_OP_LIST_VERSIONS:
         return &S3_LIST;
     case S3_OP_DELETE_OBJECTS:
         return &S3_DELETE_MANY;
@@ -390,13 +396,6 @@ static void new_request_id(struct s3_exchange *x)
     for (size_t i = S3_REQUEST_ID_LEN; i-- > 0; id >>= 4) {
         x->request_id[i] = HEX[id & 15];
     }
-}
-
-/* Headers whose meaning would be lost if they were ignored. */
-static bool asks_for_what_is_not_offered(const struct s3_head *h)
-{
-    return h->sse_customer.ptr != NULL || h->write_offset.ptr != NULL ||
-           (h->sse.ptr != NULL && !slice_eq_str(h->sse, "AES256"));
 }
 
 static int64_t wall_ms(void)
@@ -439,6 +438,7 @@ static void handle_request(struct http_handler *handler, struct http_stream *str
                            const struct http_request *req)
 {
     struct s3_exchange *x = arena_alloc(req->arena, sizeof(*x));
+    const char *message = NULL;
 
     stream->exchange = x;
     if (x == NULL) {
@@ -465,8 +465,8 @@ static void handle_request(struct http_handler *handler, struct http_stream *str
                   "This server has one bucket; its name is chosen when it is started (-bucket).");
     } else if (x->route.op != S3_OP_LIST_BUCKETS && !s3_is_own_bucket(x->s3, x->route.bucket)) {
         s3_refuse(x, S3_NO_SUCH_BUCKET, NULL);
-    } else if (asks_for_what_is_not_offered(&x->head)) {
-        s3_refuse(x, S3_NOT_IMPLEMENTED, NULL);
+    } else if (s3_head_refused(&x->head, &message) != S3_N_CODES) {
+        s3_refuse(x, s3_head_refused(&x->head, &message), message);
     } else {
         x->op = choose_op(x);
         if (x->op->body == NULL || s3_payload_begin(x)) {

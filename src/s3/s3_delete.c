@@ -5,10 +5,6 @@
  * are not there count as deleted. */
 #include "s3/s3_exchange.h"
 
-#include <openssl/evp.h>
-
-#include "base/num.h"
-
 /* ---- one ---- */
 
 static void one_done(void *user, int status)
@@ -55,18 +51,6 @@ const struct s3_op S3_DELETE = {
 };
 
 /* ---- many ---- */
-
-static void many_start(struct s3_exchange *x)
-{
-    uint8_t md5[16];
-
-    if (x->head.content_md5.ptr != NULL &&
-        base64_decode(x->head.content_md5, md5, sizeof(md5)) != 0) {
-        s3_refuse(x, S3_INVALID_DIGEST, NULL);
-    } else {
-        s3_body_start(x);
-    }
-}
 
 static void many_body(struct s3_exchange *x, struct slice data)
 {
@@ -122,20 +106,6 @@ static void many_done(void *user, int status)
     }
 }
 
-/* 0, ZERR_BAD_DIGEST, ZERR_NOMEM. */
-static int check_md5(struct slice body, struct slice base64)
-{
-    uint8_t expected[16], actual[EVP_MAX_MD_SIZE];
-
-    if (EVP_Digest(body.ptr, body.len, actual, NULL, EVP_md5(), NULL) != 1) {
-        return ZERR_NOMEM;
-    }
-    return base64_decode(base64, expected, sizeof(expected)) == 0 &&
-                   memcmp(expected, actual, sizeof(expected)) == 0
-               ? 0
-               : ZERR_BAD_DIGEST;
-}
-
 /* The keys that can be deleted, as the store wants them. */
 static int collect_keys(struct s3_exchange *x)
 {
@@ -178,14 +148,8 @@ static void many_end(struct s3_exchange *x)
 {
     struct s3_delete_state *s = &x->u.del;
     struct slice body = buf_slice(&s->body);
-    int err = 0;
+    int err = s3_xml_parse_delete(body, x->req->arena, &s->list);
 
-    if (x->head.content_md5.ptr != NULL) {
-        err = check_md5(body, x->head.content_md5);
-    }
-    if (err == 0) {
-        err = s3_xml_parse_delete(body, x->req->arena, &s->list);
-    }
     buf_finish(&s->body);
     if (err == 0) {
         err = collect_keys(x);
@@ -207,7 +171,7 @@ static void many_drop(struct s3_exchange *x)
 }
 
 const struct s3_op S3_DELETE_MANY = {
-    .start = many_start,
+    .start = s3_body_start,
     .body = many_body,
     .end = many_end,
     .drop = many_drop,

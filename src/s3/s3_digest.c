@@ -89,6 +89,7 @@ void s3_digest_unref(struct s3_digest *d)
     if (d == NULL || --d->refs > 0) {
         return;
     }
+    EVP_MD_CTX_free(d->md5);
     EVP_MD_CTX_free(d->sha1);
     EVP_MD_CTX_free(d->sha256);
     EVP_MD_CTX_free(d->chunk);
@@ -117,6 +118,12 @@ int s3_digest_want_payload(struct s3_digest *d, const uint8_t sha256[SHA256_BYTE
     d->has_payload = true;
     memcpy(d->payload, sha256, SHA256_BYTES);
     return begin_hash(&d->sha256, EVP_sha256());
+}
+
+int s3_digest_want_md5(struct s3_digest *d, const uint8_t md5[16])
+{
+    memcpy(d->content_md5, md5, sizeof(d->content_md5));
+    return begin_hash(&d->md5, EVP_md5());
 }
 
 int s3_digest_want_checksum(struct s3_digest *d, enum s3_checksum kind)
@@ -178,7 +185,8 @@ int s3_digest_update(struct s3_digest *d, struct slice data, const uint8_t *begi
     } else if (d->checksum == S3_CRC64NVME) {
         d->crc = crc_update(CRC_64NVME, d->crc, data.ptr, data.len);
     }
-    if ((d->sha1 != NULL && EVP_DigestUpdate(d->sha1, data.ptr, data.len) != 1) ||
+    if ((d->md5 != NULL && EVP_DigestUpdate(d->md5, data.ptr, data.len) != 1) ||
+        (d->sha1 != NULL && EVP_DigestUpdate(d->sha1, data.ptr, data.len) != 1) ||
         (d->sha256 != NULL && EVP_DigestUpdate(d->sha256, data.ptr, data.len) != 1)) {
         return ZERR_NOMEM;
     }
@@ -246,15 +254,19 @@ static void big_endian(uint64_t v, uint8_t *out, size_t bytes)
 
 int s3_digest_finish(struct s3_digest *d)
 {
-    uint8_t sha256[SHA256_BYTES], value[S3_CHECKSUM_BYTES];
+    uint8_t sha256[SHA256_BYTES], md5[16], value[S3_CHECKSUM_BYTES];
     int err = d->has_chain ? finish_chain(d) : 0;
 
     if (err == 0 && ((d->sha256 != NULL && EVP_DigestFinal_ex(d->sha256, sha256, NULL) != 1) ||
+                     (d->md5 != NULL && EVP_DigestFinal_ex(d->md5, md5, NULL) != 1) ||
                      (d->sha1 != NULL && EVP_DigestFinal_ex(d->sha1, value, NULL) != 1))) {
         err = ZERR_NOMEM;
     }
     if (err == 0 && d->has_payload && memcmp(sha256, d->payload, SHA256_BYTES) != 0) {
         err = wrong(d, S3_CONTENT_SHA256_MISMATCH, NULL);
+    }
+    if (err == 0 && d->md5 != NULL && memcmp(md5, d->content_md5, sizeof(md5)) != 0) {
+        err = wrong(d, S3_BAD_DIGEST, NULL);
     }
     if (err != 0 || d->checksum == S3_CHECKSUMS) {
         return err;

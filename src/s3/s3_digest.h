@@ -1,6 +1,6 @@
 /* What a body must be: everything that a request says of its bytes, computed as they come and compared
  * at the end. SHA-256 of x-amz-content-sha256, one of the x-amz-checksum-*, the signatures of chunks and
- * trailers; only what was asked for. (Content-MD5 is the store's.)
+ * trailers, Content-MD5 of what the store does not see; only what was asked for.
  *
  * An upload gives it to the store as its put_hasher, so the work is done in workers; others feed it
  * themselves. Two have a reference then; both let go of theirs on the loop. What is set while the body
@@ -32,11 +32,12 @@ struct s3_digest {
 
     bool has_payload;
     uint8_t payload[SHA256_BYTES]; /* what x-amz-content-sha256 says */
+    uint8_t content_md5[16];       /* what Content-MD5 says, if `md5` is there */
 
     enum s3_checksum checksum; /* S3_CHECKSUMS: none */
     uint8_t expected[S3_CHECKSUM_BYTES];
     uint64_t crc;
-    EVP_MD_CTX *sha1, *sha256;       /* of the whole body, if wanted */
+    EVP_MD_CTX *md5, *sha1, *sha256; /* of the whole body, if wanted */
     char text[S3_CHECKSUM_TEXT + 1]; /* finish(): the checksum as it is kept */
 
     bool has_chain;
@@ -62,6 +63,7 @@ struct put_hasher *s3_digest_hasher(struct s3_digest *); /* with a reference of 
 
 /* Before the first byte. */
 int s3_digest_want_payload(struct s3_digest *, const uint8_t sha256[SHA256_BYTES]) ZKV_MUST_CHECK;
+int s3_digest_want_md5(struct s3_digest *, const uint8_t md5[16]) ZKV_MUST_CHECK;
 int s3_digest_want_checksum(struct s3_digest *, enum s3_checksum) ZKV_MUST_CHECK;
 int s3_digest_want_chain(struct s3_digest *, const struct sigv4_chain *) ZKV_MUST_CHECK;
 

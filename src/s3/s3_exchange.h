@@ -50,7 +50,8 @@ struct s3_op {
 };
 
 extern const struct s3_op S3_SERVICE, S3_BUCKET, S3_LIST, S3_DELETE, S3_DELETE_MANY, S3_GET, S3_PUT,
-    S3_COPY, S3_BEGIN_UPLOAD, S3_COMPLETE_UPLOAD, S3_ABORT_UPLOAD, S3_LIST_PARTS, S3_LIST_UPLOADS;
+    S3_COPY, S3_STUB, S3_PUT_ACL, S3_BEGIN_UPLOAD, S3_COMPLETE_UPLOAD, S3_ABORT_UPLOAD,
+    S3_LIST_PARTS, S3_LIST_UPLOADS;
 
 /* A store call under way. x is NULL once the exchange has ended. */
 struct s3_call {
@@ -109,7 +110,7 @@ struct s3_delete_state {
 };
 
 struct s3_list_state {
-    bool v2, url, fetch_owner;
+    bool v2, versions, url, owner;
     struct list_query query;
 };
 
@@ -149,6 +150,7 @@ struct s3_exchange {
         struct s3_delete_state del;
         struct s3_list_state list;
         struct s3_upload_state upload;
+        struct buf body; /* of PUT ?acl */
     } u;
 };
 

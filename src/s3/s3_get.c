@@ -68,11 +68,36 @@ static void add_validators(struct s3_exchange *x, struct s3_reply *r)
     s3_reply_add(r, "Last-Modified", slice_of(text + S3_ETAG_MAX, TIME_HTTP_LEN));
 }
 
+/* What the query wants a header to be; empty: nothing. */
+static struct slice override_of(const struct s3_route *r, struct slice header)
+{
+    size_t i = 0;
+
+    while (i < S3_N_OVERRIDES && !slice_eq_str(header, S3_OVERRIDES[i].header)) {
+        i++;
+    }
+    return i < S3_N_OVERRIDES ? r->overrides[i].value : slice_of(NULL, 0);
+}
+
+/* Bytes that can stand in a header. */
+static bool overrides_ok(const struct s3_route *r)
+{
+    for (size_t i = 0; i < S3_N_OVERRIDES; i++) {
+        for (size_t at = 0; at < r->overrides[i].value.len; at++) {
+            uint8_t c = r->overrides[i].value.ptr[at];
+            if ((c < ' ' && c != '\t') || c == 0x7f) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 /* The object's own headers. */
 static void add_attributes(struct s3_exchange *x, struct s3_reply *r)
 {
     struct attrs meta = reader_meta(x->u.get.reader), sys = reader_sys(x->u.get.reader);
-    bool has_type = false;
+    bool has_type = override_of(&x->route, SLICE_LIT("Content-Type")).len > 0;
     /* It is the whole object's: of a part clients would find it wrong. */
     bool wants_checksum =
         s3_eq_nocase(x->head.checksum_mode, "ENABLED") && x->u.get.range.kind == S3_RANGE_NONE;
@@ -82,9 +107,14 @@ static void add_attributes(struct s3_exchange *x, struct s3_reply *r)
             s3_reply_add_checksum(r, s3_checksum_header(s3_checksum_of_header(sys.v[i].name)),
                                   sys.v[i].value);
         }
-        if (s3_is_sys_name(sys.v[i].name)) {
+        if (s3_is_sys_name(sys.v[i].name) && override_of(&x->route, sys.v[i].name).len == 0) {
             s3_reply_add_slice(r, sys.v[i].name, sys.v[i].value);
             has_type |= slice_eq_str(sys.v[i].name, "Content-Type");
+        }
+    }
+    for (size_t i = 0; i < S3_N_OVERRIDES; i++) {
+        if (x->route.overrides[i].value.len > 0) {
+            s3_reply_add(r, S3_OVERRIDES[i].header, x->route.overrides[i].value);
         }
     }
     if (!has_type) {
@@ -106,7 +136,7 @@ static void respond_object(struct s3_exchange *x, uint64_t off, struct slice fir
     struct s3_reply r;
     bool partial = s->range.kind != S3_RANGE_NONE;
 
-    s3_reply_init(&r, x, 6 + reader_meta(s->reader).n + reader_sys(s->reader).n);
+    s3_reply_init(&r, x, 6 + S3_N_OVERRIDES + reader_meta(s->reader).n + reader_sys(s->reader).n);
     add_validators(x, &r);
     s3_reply_add(&r, "Accept-Ranges", SLICE_LIT("bytes"));
     add_attributes(x, &r);
@@ -298,6 +328,10 @@ static void get_start(struct s3_exchange *x)
     struct reader *reader = NULL;
     int err;
 
+    if (!overrides_ok(&x->route)) {
+        s3_refuse(x, S3_INVALID_ARGUMENT, "A response-... parameter cannot be a header's value.");
+        return;
+    }
     s->range = s3_range_parse(x->head.range);
     err = reader_open(x->s3->store, x->route.key, x->req->method == HTTP_METHOD_GET, &READER_OPS, x,
                       &reader);

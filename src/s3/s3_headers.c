@@ -40,8 +40,13 @@ static const struct known KNOWN_HEADERS[] = {
     KNOWN("x-amz-decoded-content-length", decoded_length),
     KNOWN("x-amz-trailer", trailer),
     KNOWN("x-amz-checksum-mode", checksum_mode),
-    KNOWN("x-amz-server-side-encryption", sse),
-    KNOWN("x-amz-server-side-encryption-customer-algorithm", sse_customer),
+    KNOWN("x-amz-acl", acl),
+    KNOWN("x-amz-bucket-object-lock-enabled", bucket_lock),
+    KNOWN("x-amz-object-lock-legal-hold", legal_hold),
+    KNOWN("x-amz-object-lock-mode", lock_mode),
+    KNOWN("x-amz-object-lock-retain-until-date", lock_until),
+    KNOWN("x-amz-tagging", tagging),
+    KNOWN("x-amz-website-redirect-location", website_redirect),
     KNOWN("x-amz-write-offset-bytes", write_offset),
     KNOWN("x-amz-copy-source", copy_source),
     KNOWN("x-amz-copy-source-range", copy_source_range),
@@ -64,6 +69,7 @@ static const struct {
     {"Content-Language", offsetof(struct s3_head, content_language)},
     {"Cache-Control", offsetof(struct s3_head, cache_control)},
     {"Expires", offsetof(struct s3_head, expires)},
+    {"X-Amz-Website-Redirect-Location", offsetof(struct s3_head, website_redirect)},
 };
 #define N_SYS_HEADERS (sizeof(SYS_HEADERS) / sizeof(SYS_HEADERS[0]))
 
@@ -124,7 +130,33 @@ void s3_head_parse(const struct http_request *req, struct s3_head *ret)
             }
         }
         ret->n_meta += s3_is_meta_name(h->name);
+        if (s3_has_prefix_nocase(h->name, "x-amz-server-side-encryption") ||
+            s3_has_prefix_nocase(h->name, "x-amz-copy-source-server-side-encryption")) {
+            ret->encryption = h->value.ptr != NULL ? h->value : SLICE_LIT("");
+        }
     }
+}
+
+enum s3_code s3_head_refused(const struct s3_head *h, const char **ret_message)
+{
+    if (h->encryption.ptr != NULL) {
+        *ret_message = "This server does not encrypt what it stores.";
+        return S3_NOT_IMPLEMENTED;
+    }
+    if (h->lock_mode.ptr != NULL || h->lock_until.ptr != NULL ||
+        slice_eq_str(h->legal_hold, "ON")) {
+        *ret_message = "Bucket is missing Object Lock Configuration";
+        return S3_INVALID_REQUEST;
+    }
+    if (s3_eq_nocase(h->bucket_lock, "true")) {
+        *ret_message = "Object Lock is not offered here.";
+        return S3_NOT_IMPLEMENTED;
+    }
+    if (h->tagging.len > 0) {
+        *ret_message = "Tags are not kept here.";
+        return S3_NOT_IMPLEMENTED;
+    }
+    return h->write_offset.ptr != NULL ? S3_NOT_IMPLEMENTED : S3_N_CODES;
 }
 
 static bool is_token_byte(uint8_t c)

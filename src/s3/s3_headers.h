@@ -10,6 +10,7 @@
 #define ZKV_S3_S3_HEADERS_H
 
 #include "http/http_msg.h"
+#include "s3/s3_error.h"
 #include "store/record.h"
 #include "store/store.h"
 
@@ -22,12 +23,15 @@ struct s3_head {
     size_t n_host;
 
     struct slice content_type, content_encoding, content_disposition, content_language,
-        cache_control, expires;
+        cache_control, expires, website_redirect;
 
     struct slice range, if_range, if_match, if_none_match, if_modified_since, if_unmodified_since;
 
     struct slice content_md5, content_sha256, decoded_length, trailer, checksum_mode;
-    struct slice sse, sse_customer, write_offset; /* refused: must not be ignored */
+    /* Refused: what they promise must not be ignored (s3_head_refused()). encryption: any of
+     * x-amz-server-side-encryption*, and those of a copy's source. */
+    struct slice encryption, lock_mode, lock_until, legal_hold, bucket_lock, tagging, write_offset;
+    struct slice acl;
 
     struct slice copy_source, copy_source_range, metadata_directive, copy_if_match,
         copy_if_none_match, copy_if_modified_since, copy_if_unmodified_since;
@@ -36,6 +40,10 @@ struct s3_head {
 };
 
 void s3_head_parse(const struct http_request *, struct s3_head *ret);
+
+/* Headers whose meaning would be lost if they were ignored: what to refuse the request with, and a
+ * message where the table's would not do (else *ret_message is untouched). S3_N_CODES: there are none. */
+enum s3_code s3_head_refused(const struct s3_head *, const char **ret_message);
 
 /* The user metadata, names in canonical spelling; several headers of one name are joined by ','.
  * Errors: ZERR_TOO_LARGE (S3_META_MAX_BYTES), ZERR_NOMEM. */

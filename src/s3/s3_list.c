@@ -1,4 +1,4 @@
-/* ListObjects, version 1 and 2.
+/* ListObjects, version 1 and 2, and ListObjectVersions: each object has one version, "null".
  *
  * One page of the store becomes one page of the answer. IsTruncated and the place where the next
  * page begins come from the same two values of it, the flag and the last entry, which may be a
@@ -8,6 +8,8 @@
 
 #include "base/num.h"
 #include "base/timefmt.h"
+
+#define NULL_VERSION "null" /* as S3 calls it where versions were never switched on */
 
 /* A continuation token is the last entry in hexadecimal: to clients it means nothing. */
 static int decode_token(struct slice token, struct arena *arena, struct slice *ret)
@@ -57,6 +59,13 @@ static void write_frame(struct s3_exchange *x, struct s3_xml *w, const struct li
         if (truncated) {
             write_token(x, w, last);
         }
+    } else if (s->versions) {
+        s3_xml_key(w, "KeyMarker", r->key_marker.value, s->url);
+        s3_xml_text(w, "VersionIdMarker", r->version_id_marker.value);
+        if (truncated) {
+            s3_xml_key(w, "NextKeyMarker", last, s->url);
+            s3_xml_text(w, "NextVersionIdMarker", SLICE_LIT(NULL_VERSION));
+        }
     } else {
         s3_xml_key(w, "Marker", r->marker.value, s->url);
         if (truncated) {
@@ -76,31 +85,37 @@ static void write_frame(struct s3_exchange *x, struct s3_xml *w, const struct li
 static void write_object(const struct s3_list_state *s, struct s3_xml *w,
                          const struct list_entry *e)
 {
+    const char *root = s->versions ? "Version" : "Contents";
     char time[TIME_ISO_LEN + 1], etag[S3_ETAG_MAX];
 
     time_iso(e->mtime_ms, time);
-    s3_xml_open(w, "Contents");
+    s3_xml_open(w, root);
     s3_xml_key(w, "Key", e->key, s->url);
+    if (s->versions) {
+        s3_xml_text(w, "VersionId", SLICE_LIT(NULL_VERSION));
+        s3_xml_bool(w, "IsLatest", true);
+    }
     s3_xml_text(w, "LastModified", slice_of(time, TIME_ISO_LEN));
     if (e->has_md5) {
         s3_xml_text(w, "ETag", s3_etag(e->md5, e->parts, etag));
     }
     s3_xml_u64(w, "Size", e->size);
-    if (s->fetch_owner) {
+    if (s->owner) {
         s3_xml_open(w, "Owner");
         s3_xml_text(w, "ID", SLICE_LIT(S3_OWNER));
         s3_xml_text(w, "DisplayName", SLICE_LIT(S3_OWNER));
         s3_xml_close(w, "Owner");
     }
     s3_xml_text(w, "StorageClass", SLICE_LIT("STANDARD"));
-    s3_xml_close(w, "Contents");
+    s3_xml_close(w, root);
 }
 
 static int write_list(struct s3_exchange *x, const struct list_page *page)
 {
+    const char *root = x->u.list.versions ? "ListVersionsResult" : "ListBucketResult";
     struct s3_xml w;
 
-    s3_xml_begin(&w, &x->xml, "ListBucketResult", S3_XMLNS);
+    s3_xml_begin(&w, &x->xml, root, S3_XMLNS);
     write_frame(x, &w, page);
     for (size_t i = 0; i < page->n; i++) {
         if (!page->entries[i].is_prefix) {
@@ -114,7 +129,7 @@ static int write_list(struct s3_exchange *x, const struct list_page *page)
             s3_xml_close(&w, "CommonPrefixes");
         }
     }
-    return s3_xml_finish(&w, "ListBucketResult");
+    return s3_xml_finish(&w, root);
 }
 
 static void list_done(void *user, int status, struct list_page *page)
@@ -139,9 +154,15 @@ static int parse_list(struct s3_exchange *x, const char **ret_detail)
     uint64_t max = S3_LIST_MAX_KEYS;
     int err = 0;
 
-    s->v2 = slice_eq_str(r->list_type.value, "2");
-    s->fetch_owner = s->v2 && s3_eq_nocase(r->fetch_owner.value, "true");
-    if (r->list_type.set && !s->v2 && !slice_eq_str(r->list_type.value, "1")) {
+    s->versions = r->op == S3_OP_LIST_VERSIONS;
+    s->v2 = !s->versions && slice_eq_str(r->list_type.value, "2");
+    s->owner = s->versions || (s->v2 && s3_eq_nocase(r->fetch_owner.value, "true"));
+    if (r->version_id_marker.value.len > 0 &&
+        (r->key_marker.value.len == 0 || !slice_eq_str(r->version_id_marker.value, NULL_VERSION))) {
+        *ret_detail = "version-id-marker must be null, and go with a key-marker.";
+        return ZERR_INVALID;
+    }
+    if (!s->versions && r->list_type.set && !s->v2 && !slice_eq_str(r->list_type.value, "1")) {
         *ret_detail = "list-type must be 2.";
         return ZERR_INVALID;
     }
@@ -164,7 +185,9 @@ static int parse_list(struct s3_exchange *x, const char **ret_detail)
     s->query = (struct list_query){
         .prefix = r->prefix.value,
         .delimiter = r->delimiter.value,
-        .after = s->v2 ? r->start_after.value : r->marker.value,
+        .after = s->versions ? r->key_marker.value
+                 : s->v2     ? r->start_after.value
+                             : r->marker.value,
         .max = max < S3_LIST_MAX_KEYS ? (size_t)max : S3_LIST_MAX_KEYS,
     };
     if (s->v2 && r->continuation_token.set) {

@@ -19,7 +19,6 @@ struct sub_resource {
 static const struct sub_resource SUB_RESOURCES[] = {
     {"abac", S3_NOT_IMPLEMENTED},
     {"accelerate", S3_NOT_IMPLEMENTED},
-    {"acl", S3_NOT_IMPLEMENTED},
     {"analytics", S3_NOT_IMPLEMENTED},
     {"annotation", S3_NOT_IMPLEMENTED},
     {"append", S3_NOT_IMPLEMENTED},
@@ -50,14 +49,22 @@ static const struct sub_resource SUB_RESOURCES[] = {
     {"session", S3_NOT_IMPLEMENTED},
     {"tagging", S3_NO_SUCH_TAG_SET},
     {"torrent", S3_NOT_IMPLEMENTED},
-    {"versions", S3_NOT_IMPLEMENTED},
     {"website", S3_NO_SUCH_WEBSITE},
+};
+
+const struct s3_override S3_OVERRIDES[S3_N_OVERRIDES] = {
+    {"response-cache-control", "Cache-Control"},
+    {"response-content-disposition", "Content-Disposition"},
+    {"response-content-encoding", "Content-Encoding"},
+    {"response-content-language", "Content-Language"},
+    {"response-content-type", "Content-Type"},
+    {"response-expires", "Expires"},
 };
 
 /* What the query says beside the values of a listing. */
 struct query {
     const struct sub_resource *sub; /* the first one named */
-    bool delete_objects, location, versioning, uploads;
+    bool acl, delete_objects, location, versioning, versions, uploads;
     struct s3_param version_id;
 };
 
@@ -125,11 +132,17 @@ static struct s3_param *list_param(struct s3_route *r, struct slice name)
         {"max-uploads", &r->max_uploads},
         {"max-parts", &r->max_parts},
         {"part-number-marker", &r->part_number_marker},
+        {"version-id-marker", &r->version_id_marker},
     };
 
     for (size_t i = 0; i < sizeof(params) / sizeof(params[0]); i++) {
         if (slice_eq_str(name, params[i].name)) {
             return params[i].param;
+        }
+    }
+    for (size_t i = 0; i < S3_N_OVERRIDES; i++) {
+        if (slice_eq_str(name, S3_OVERRIDES[i].param)) {
+            return &r->overrides[i];
         }
     }
     return NULL;
@@ -143,6 +156,25 @@ static const struct sub_resource *find_sub_resource(struct slice name)
         }
     }
     return NULL;
+}
+
+static bool note_flag(struct query *q, struct slice name)
+{
+    const struct {
+        const char *name;
+        bool *flag;
+    } flags[] = {
+        {"acl", &q->acl},         {"delete", &q->delete_objects}, {"location", &q->location},
+        {"uploads", &q->uploads}, {"versioning", &q->versioning}, {"versions", &q->versions},
+    };
+
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+        if (slice_eq_str(name, flags[i].name)) {
+            *flags[i].flag = true;
+            return true;
+        }
+    }
+    return false;
 }
 
 static int parse_query(struct slice rest, struct arena *arena, struct s3_route *r, struct query *q)
@@ -163,15 +195,7 @@ static int parse_query(struct slice rest, struct arena *arena, struct s3_route *
             if (err != 0) {
                 return err;
             }
-        } else if (slice_eq_str(name, "delete")) {
-            q->delete_objects = true;
-        } else if (slice_eq_str(name, "location")) {
-            q->location = true;
-        } else if (slice_eq_str(name, "versioning")) {
-            q->versioning = true;
-        } else if (slice_eq_str(name, "uploads")) {
-            q->uploads = true;
-        } else if (q->sub == NULL) {
+        } else if (!note_flag(q, name) && q->sub == NULL) {
             q->sub = find_sub_resource(name);
         }
     }
@@ -184,10 +208,23 @@ static void refuse(struct s3_route *r, enum s3_code code)
     r->error = code;
 }
 
+static void choose_acl_op(enum http_method method, struct s3_route *r)
+{
+    if (method == HTTP_METHOD_GET || method == HTTP_METHOD_PUT) {
+        r->op = method == HTTP_METHOD_GET ? S3_OP_GET_ACL : S3_OP_PUT_ACL;
+    } else {
+        refuse(r, S3_NOT_IMPLEMENTED);
+    }
+}
+
 static void choose_bucket_op(enum http_method method, const struct query *q, struct s3_route *r)
 {
     if (q->sub != NULL) {
         refuse(r, method == HTTP_METHOD_GET ? q->sub->absent : S3_NOT_IMPLEMENTED);
+    } else if (q->acl) {
+        choose_acl_op(method, r);
+    } else if (q->versions && method == HTTP_METHOD_GET) {
+        r->op = S3_OP_LIST_VERSIONS;
     } else if (q->uploads && method == HTTP_METHOD_GET) {
         r->op = S3_OP_LIST_UPLOADS;
     } else if (q->delete_objects && method == HTTP_METHOD_POST) {
@@ -196,7 +233,7 @@ static void choose_bucket_op(enum http_method method, const struct query *q, str
         r->op = S3_OP_GET_LOCATION;
     } else if (q->versioning && method == HTTP_METHOD_GET) {
         r->op = S3_OP_GET_VERSIONING;
-    } else if (q->delete_objects || q->location || q->versioning || q->uploads ||
+    } else if (q->delete_objects || q->location || q->versioning || q->versions || q->uploads ||
                r->upload_id.set) {
         refuse(r, S3_NOT_IMPLEMENTED);
     } else if (method == HTTP_METHOD_GET) {
@@ -238,12 +275,19 @@ static void choose_upload_op(enum http_method method, const struct query *q, str
 
 static void choose_object_op(enum http_method method, const struct query *q, struct s3_route *r)
 {
-    if (q->sub != NULL || q->delete_objects || q->location || q->versioning) {
+    bool tagging = q->sub != NULL && strcmp(q->sub->name, "tagging") == 0;
+
+    if ((q->sub != NULL && !(tagging && method == HTTP_METHOD_GET)) || q->delete_objects ||
+        q->location || q->versioning || q->versions) {
         refuse(r, S3_NOT_IMPLEMENTED);
     } else if (q->version_id.set && !slice_eq_str(q->version_id.value, "null")) {
         refuse(r, S3_NO_SUCH_VERSION);
     } else if (r->key.len > KEY_MAX_BYTES) {
         refuse(r, S3_KEY_TOO_LONG);
+    } else if (tagging) {
+        r->op = S3_OP_GET_TAGGING;
+    } else if (q->acl) {
+        choose_acl_op(method, r);
     } else if (q->uploads || r->upload_id.set || r->part_number.set) {
         choose_upload_op(method, q, r);
     } else if (method == HTTP_METHOD_GET) {

@@ -19,12 +19,16 @@ enum s3_op_kind {
     S3_OP_CREATE_BUCKET,
     S3_OP_GET_LOCATION,
     S3_OP_GET_VERSIONING,
+    S3_OP_GET_ACL, /* of the bucket or an object */
+    S3_OP_PUT_ACL,
     S3_OP_LIST_OBJECTS,
+    S3_OP_LIST_VERSIONS,
     S3_OP_DELETE_OBJECTS,
     S3_OP_GET_OBJECT,
     S3_OP_HEAD_OBJECT,
     S3_OP_PUT_OBJECT, /* or a copy: the headers tell */
     S3_OP_DELETE_OBJECT,
+    S3_OP_GET_TAGGING,
     S3_OP_BEGIN_UPLOAD,
     S3_OP_UPLOAD_PART, /* or a copy, as above */
     S3_OP_COMPLETE_UPLOAD,
@@ -39,6 +43,12 @@ struct s3_param {
     struct slice value;
 };
 
+/* Headers of a GET's answer that its query may set. */
+#define S3_N_OVERRIDES 6
+extern const struct s3_override {
+    const char *param, *header;
+} S3_OVERRIDES[S3_N_OVERRIDES];
+
 struct s3_route {
     enum s3_op_kind op;
     enum s3_code error;  /* S3_OP_ERROR only */
@@ -51,6 +61,8 @@ struct s3_route {
     /* Those of multipart uploads; part_number also of a GET. */
     struct s3_param upload_id, part_number, key_marker, upload_id_marker, max_uploads, max_parts,
         part_number_marker;
+    struct s3_param version_id_marker;
+    struct s3_param overrides[S3_N_OVERRIDES]; /* each what S3_OVERRIDES says */
 };
 
 /* Never fails: what is wrong with the target becomes S3_OP_ERROR. Out of memory: S3_SLOW_DOWN. */

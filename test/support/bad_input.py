@@ -111,7 +111,8 @@ CASES = [
     ("bucket %2e%2e", request("GET", "/%2e%2e/etc"), 404, "NoSuchBucket"),
     ("POST to an object", request("POST", "/bucket/bad", body=b"x"), (405, 501), ""),
     ("tagging", request("PUT", "/bucket/good?tagging", body=b"<Tagging/>"), 501, "NotImplemented"),
-    ("acl", request("PUT", "/bucket/good?acl", body=b"x"), 501, "NotImplemented"),
+    ("acl", request("PUT", "/bucket/good?acl", "x-amz-acl: public-read"), 501, "NotImplemented"),
+    ("encryption", put("x-amz-server-side-encryption: AES256"), 501, "NotImplemented"),
     ("policy", request("DELETE", "/bucket/?policy"), 501, "NotImplemented"),
     ("an object of no version", request("GET", "/bucket/good?versionId=7"), 404, ""),
     # lists

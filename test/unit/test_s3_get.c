@@ -207,6 +207,46 @@ static void damage_found_behind_the_head_cuts_the_connection(void **state)
     free((void *)(uintptr_t)body.ptr);
 }
 
+static void the_query_may_set_headers_of_the_answer(void **state)
+{
+    static const char *const bad[] = {"response-content-type=a%0d%0aX-Evil:%20b",
+                                      "response-expires=%01", "response-cache-control=%7f"};
+    struct toy t = {0};
+    char target[100];
+
+    (void)state;
+    assert_int_equal(request(&t, HTTP_METHOD_PUT, "/bucket/k", "hello", "Content-Type",
+                             "text/plain", "Content-Language", "de", NULL),
+                     200);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(
+            request(&t, i == 0 ? HTTP_METHOD_GET : HTTP_METHOD_HEAD,
+                    "/bucket/k?response-content-type=image/png&response-cache-control=no-cache"
+                    "&response-content-disposition=attachment%3B%20filename%3D%22a+b%22"
+                    "&response-content-encoding=identity&response-expires=0",
+                    NULL, NULL),
+            200);
+        assert_header(&t, "Content-Type", "image/png");
+        assert_header(&t, "Cache-Control", "no-cache");
+        assert_header(&t, "Content-Disposition", "attachment; filename=\"a b\"");
+        assert_header(&t, "Content-Encoding", "identity");
+        assert_header(&t, "Content-Language", "de");
+        assert_header(&t, "Expires", "0");
+        assert_null(strstr((const char *)t.head.ptr, "text/plain"));
+        assert_string_equal((const char *)t.got.ptr, i == 0 ? "hello" : "");
+    }
+    assert_int_equal(
+        request(&t, HTTP_METHOD_GET, "/bucket/k?response-content-language=", NULL, NULL), 200);
+    assert_header(&t, "Content-Type", "text/plain"); /* the object itself is as it was */
+    assert_header(&t, "Content-Language", "de");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        (void)snprintf(target, sizeof(target), "/bucket/k?%s", bad[i]);
+        (void)request(&t, HTTP_METHOD_GET, target, NULL, NULL);
+        assert_error(&t, 400, "InvalidArgument");
+    }
+    toy_clear(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +256,7 @@ int main(void)
         T(ranges_give_their_bytes_and_nothing_else),
         T(if_range_decides_between_the_part_and_the_whole),
         T(conditions_on_reading_hold),
+        T(the_query_may_set_headers_of_the_answer),
         T(damage_found_before_the_head_is_no_such_key),
         T(damage_found_behind_the_head_cuts_the_connection),
     };

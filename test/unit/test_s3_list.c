@@ -189,6 +189,50 @@ static void a_long_listing_does_not_fit_the_head_and_still_comes_whole(void **st
     toy_clear(&t);
 }
 
+static void versions_are_listed_as_one_of_each_object(void **state)
+{
+    struct toy t = {0};
+
+    (void)state;
+    fill();
+    assert_int_equal(request(&t, HTTP_METHOD_GET, "/bucket?versions&max-keys=3", NULL, NULL), 200);
+    assert_well_formed(&t);
+    assert_body_has(&t, "<ListVersionsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
+                        "<Name>bucket</Name><Prefix></Prefix><KeyMarker></KeyMarker>"
+                        "<VersionIdMarker></VersionIdMarker><NextKeyMarker>dir/1</NextKeyMarker>"
+                        "<NextVersionIdMarker>null</NextVersionIdMarker><MaxKeys>3</MaxKeys>"
+                        "<IsTruncated>true</IsTruncated>"
+                        "<Version><Key>a</Key><VersionId>null</VersionId><IsLatest>true</IsLatest>"
+                        "<LastModified>20");
+    assert_body_has(&t, "<Size>1</Size><Owner><ID>zipkvserver</ID>");
+    assert_int_equal(count(&t, "<Version>"), 3);
+    assert_int_equal(count(&t, "</Version>"), 3);
+
+    /* From there on, rolled up, encoded. */
+    assert_int_equal(request(&t, HTTP_METHOD_GET,
+                             "/bucket?versions&key-marker=b%20%26&version-id-marker=null"
+                             "&delimiter=/&encoding-type=url",
+                             NULL, NULL),
+                     200);
+    assert_well_formed(&t);
+    assert_body_has(&t, "<KeyMarker>b%20%26</KeyMarker><VersionIdMarker>null</VersionIdMarker>");
+    assert_body_has(&t, "<EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>");
+    assert_body_has(&t, "<Key>%C3%A4</Key>");
+    assert_int_equal(count(&t, "<Version>"), 3);
+    assert_int_equal(count(&t, "<CommonPrefixes><Prefix>dir"), 2);
+    assert_false(body_has(&t, "NextKeyMarker"));
+
+    static const char *const bad[] = {"version-id-marker=null", "key-marker=a&version-id-marker=17",
+                                      "max-keys=x", "encoding-type=base64"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char target[100];
+        (void)snprintf(target, sizeof(target), "/bucket?versions&%s", bad[i]);
+        (void)request(&t, HTTP_METHOD_GET, target, NULL, NULL);
+        assert_error(&t, 400, "InvalidArgument");
+    }
+    toy_clear(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +243,7 @@ int main(void)
         T(version_two_pages_by_token),
         T(url_encoding_is_used_only_when_asked_for),
         T(odd_limits_are_refused_or_cut_to_a_page),
+        T(versions_are_listed_as_one_of_each_object),
         T(a_long_listing_does_not_fit_the_head_and_still_comes_whole),
     };
 

@@ -96,19 +96,56 @@ static void a_connection_that_breaks_during_an_upload_stores_nothing(void **stat
 
 static void what_would_change_the_meaning_is_refused(void **state)
 {
-    static const char *const names[] = {"x-amz-write-offset-bytes",
-                                        "x-amz-server-side-encryption-customer-algorithm",
-                                        "x-amz-server-side-encryption"};
+    static const struct {
+        const char *name, *value;
+        int status;
+        const char *code;
+    } cases[] = {
+        {"x-amz-write-offset-bytes", "5", 501, "NotImplemented"},
+        {"x-amz-server-side-encryption", "AES256", 501, "NotImplemented"},
+        {"x-amz-server-side-encryption", "aws:kms", 501, "NotImplemented"},
+        {"X-Amz-Server-Side-Encryption-Customer-Key-MD5", "x", 501, "NotImplemented"},
+        {"x-amz-server-side-encryption-customer-algorithm", "AES256", 501, "NotImplemented"},
+        {"x-amz-copy-source-server-side-encryption-customer-key", "x", 501, "NotImplemented"},
+        {"x-amz-tagging", "a=b", 501, "NotImplemented"},
+        {"x-amz-object-lock-mode", "COMPLIANCE", 400, "InvalidRequest"},
+        {"x-amz-object-lock-retain-until-date", "2030-01-01T00:00:00Z", 400, "InvalidRequest"},
+        {"x-amz-object-lock-legal-hold", "ON", 400, "InvalidRequest"},
+    };
     struct toy t = {0};
 
     (void)state;
-    for (size_t i = 0; i < 3; i++) {
-        (void)request(&t, HTTP_METHOD_PUT, "/bucket/odd", "x", names[i], "5", NULL);
-        assert_error(&t, 501, "NotImplemented");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        (void)request(&t, HTTP_METHOD_PUT, "/bucket/odd", "x", cases[i].name, cases[i].value, NULL);
+        assert_error(&t, cases[i].status, cases[i].code);
+        (void)request(&t, HTTP_METHOD_POST, "/bucket/odd?uploads", NULL, cases[i].name,
+                      cases[i].value, NULL);
+        assert_error(&t, cases[i].status, cases[i].code);
     }
-    assert_int_equal(request(&t, HTTP_METHOD_PUT, "/bucket/odd", "x", "x-amz-storage-class",
-                             "STANDARD", "x-amz-acl", "private", NULL),
+    assert_int_equal(request(&t, HTTP_METHOD_HEAD, "/bucket/odd", NULL, NULL), 404);
+    (void)request(&t, HTTP_METHOD_PUT, "/bucket", NULL, "x-amz-bucket-object-lock-enabled", "true",
+                  NULL);
+    assert_error(&t, 501, "NotImplemented");
+    assert_int_equal(request(&t, HTTP_METHOD_PUT, "/bucket", NULL,
+                             "x-amz-bucket-object-lock-enabled", "false", "x-amz-acl", "private",
+                             NULL),
                      200);
+    toy_clear(&t);
+}
+
+static void what_changes_nothing_is_accepted(void **state)
+{
+    struct toy t = {0};
+
+    (void)state;
+    assert_int_equal(
+        request(&t, HTTP_METHOD_PUT, "/bucket/k", "x", "x-amz-storage-class", "STANDARD",
+                "x-amz-acl", "private", "x-amz-tagging", "", "x-amz-object-lock-legal-hold", "OFF",
+                "x-amz-request-payer", "requester", "x-amz-expected-bucket-owner", "123456789012",
+                "x-amz-new-thing", "1", "x-amz-website-redirect-location", "/elsewhere", NULL),
+        200);
+    assert_int_equal(request(&t, HTTP_METHOD_HEAD, "/bucket/k", NULL, NULL), 200);
+    assert_header(&t, "X-Amz-Website-Redirect-Location", "/elsewhere");
     toy_clear(&t);
 }
 
@@ -225,6 +262,7 @@ int main(void)
         T(a_body_of_another_length_stores_nothing),
         T(a_connection_that_breaks_during_an_upload_stores_nothing),
         T(what_would_change_the_meaning_is_refused),
+        T(what_changes_nothing_is_accepted),
         T(known_sub_resources_leave_the_object_alone),
         T(too_much_metadata_and_too_long_keys_are_refused),
         T(conditions_on_writing_hold),

@@ -178,12 +178,14 @@ static void multipart_uploads_are_told_apart_by_method_and_query(void **state)
 static void known_sub_resources_never_touch_the_object(void **state)
 {
     static const char *const names[] = {
-        "tagging",     "acl",          "retention",  "legal-hold",
-        "torrent",     "restore",      "attributes", "select&select-type=2",
-        "tagging=",    "%74agging",    "x=1&acl",    "policy",
-        "lifecycle",   "cors",         "website",    "logging",
-        "object-lock", "notification", "encryption", "versions",
-        "delete",      "location",     "versioning", "renameObject",
+        "retention",   "legal-hold",     "torrent",
+        "restore",     "attributes",     "select&select-type=2",
+        "%72etention", "policy",         "lifecycle",
+        "cors",        "website",        "logging",
+        "versions",    "object-lock",    "notification",
+        "encryption",  "delete",         "location",
+        "versioning",  "renameObject",   "acl&policy",
+        "policy&acl",  "acl&retention=", "tagging&torrent&delete",
     };
     static const enum http_method methods[] = {HTTP_METHOD_GET, HTTP_METHOD_HEAD, HTTP_METHOD_PUT,
                                                HTTP_METHOD_POST, HTTP_METHOD_DELETE};
@@ -199,13 +201,34 @@ static void known_sub_resources_never_touch_the_object(void **state)
     }
 }
 
+static void what_has_one_answer_for_all_is_given_and_never_changed(void **state)
+{
+    static const char *const tags[] = {"/b/k?tagging", "/b/k?tagging=&x-id=GetObjectTagging",
+                                       "/b/k?%74agging", "/b/k?tagging&acl"};
+
+    (void)state;
+    assert_int_equal(route(HTTP_METHOD_GET, "/b/k?acl").op, S3_OP_GET_ACL);
+    assert_int_equal(route(HTTP_METHOD_GET, "/b?x=1&acl=").op, S3_OP_GET_ACL);
+    assert_int_equal(route(HTTP_METHOD_PUT, "/b/k?acl&uploadId=1").op, S3_OP_PUT_ACL);
+    assert_int_equal(route(HTTP_METHOD_PUT, "/b/?acl").op, S3_OP_PUT_ACL);
+    assert_refused(HTTP_METHOD_DELETE, "/b/k?acl", S3_NOT_IMPLEMENTED);
+    assert_refused(HTTP_METHOD_HEAD, "/b/k?acl", S3_NOT_IMPLEMENTED);
+    assert_refused(HTTP_METHOD_DELETE, "/b?acl", S3_NOT_IMPLEMENTED);
+    assert_refused(HTTP_METHOD_GET, "/b/k?acl&versionId=7", S3_NO_SUCH_VERSION);
+    for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
+        assert_int_equal(route(HTTP_METHOD_GET, tags[i]).op, S3_OP_GET_TAGGING);
+        assert_refused(HTTP_METHOD_PUT, tags[i], S3_NOT_IMPLEMENTED);
+        assert_refused(HTTP_METHOD_DELETE, tags[i], S3_NOT_IMPLEMENTED);
+        assert_refused(HTTP_METHOD_HEAD, tags[i], S3_NOT_IMPLEMENTED);
+    }
+}
+
 static void bucket_settings_that_do_not_exist_say_so_to_a_get(void **state)
 {
     (void)state;
     assert_refused(HTTP_METHOD_GET, "/b/?policy", S3_NO_SUCH_BUCKET_POLICY);
     assert_refused(HTTP_METHOD_GET, "/b?lifecycle", S3_NO_SUCH_LIFECYCLE);
     assert_refused(HTTP_METHOD_GET, "/b/?tagging=", S3_NO_SUCH_TAG_SET);
-    assert_refused(HTTP_METHOD_GET, "/b/?acl", S3_NOT_IMPLEMENTED);
     assert_refused(HTTP_METHOD_PUT, "/b/?policy", S3_NOT_IMPLEMENTED);
     assert_refused(HTTP_METHOD_DELETE, "/b/?lifecycle", S3_NOT_IMPLEMENTED);
     assert_refused(HTTP_METHOD_DELETE, "/b/", S3_NOT_IMPLEMENTED);
@@ -220,6 +243,8 @@ static void bucket_sub_resources_that_exist_are_found_in_every_spelling(void **s
     assert_int_equal(route(HTTP_METHOD_GET, "/b/?location").op, S3_OP_GET_LOCATION);
     assert_int_equal(route(HTTP_METHOD_GET, "/b?location=&x=1").op, S3_OP_GET_LOCATION);
     assert_int_equal(route(HTTP_METHOD_GET, "/b?versioning").op, S3_OP_GET_VERSIONING);
+    assert_int_equal(route(HTTP_METHOD_GET, "/b/?versions&prefix=p").op, S3_OP_LIST_VERSIONS);
+    assert_refused(HTTP_METHOD_PUT, "/b/?versions", S3_NOT_IMPLEMENTED);
     assert_refused(HTTP_METHOD_GET, "/b/?delete", S3_NOT_IMPLEMENTED);
     assert_refused(HTTP_METHOD_PUT, "/b/?versioning", S3_NOT_IMPLEMENTED);
 }
@@ -261,6 +286,8 @@ static void only_the_null_version_exists(void **state)
 {
     (void)state;
     assert_int_equal(route(HTTP_METHOD_GET, "/b/k?versionId=null").op, S3_OP_GET_OBJECT);
+    assert_int_equal(route(HTTP_METHOD_HEAD, "/b/k?versionId=null").op, S3_OP_HEAD_OBJECT);
+    assert_int_equal(route(HTTP_METHOD_DELETE, "/b/k?versionId=null").op, S3_OP_DELETE_OBJECT);
     assert_refused(HTTP_METHOD_GET, "/b/k?versionId=3", S3_NO_SUCH_VERSION);
     assert_refused(HTTP_METHOD_DELETE, "/b/k?versionId=", S3_NO_SUCH_VERSION);
 }
@@ -291,6 +318,7 @@ int main(void)
         cmocka_unit_test(keys_may_have_1024_bytes_and_no_more),
         cmocka_unit_test(multipart_uploads_are_told_apart_by_method_and_query),
         cmocka_unit_test(known_sub_resources_never_touch_the_object),
+        cmocka_unit_test(what_has_one_answer_for_all_is_given_and_never_changed),
         cmocka_unit_test(bucket_settings_that_do_not_exist_say_so_to_a_get),
         cmocka_unit_test(bucket_sub_resources_that_exist_are_found_in_every_spelling),
         cmocka_unit_test(listings_have_their_parameters_decoded),
