@@ -158,22 +158,24 @@ static bool single(const struct http_request *req, const char *name, struct slic
     return n <= 1;
 }
 
-/* A time as mail and HTTP have it, with or without words for the zone; or as signatures do. */
+/* A time as mail and HTTP have it, with any word for the zone (rclone: UTC); or as signatures do. */
 static int parse_date(struct slice s, int64_t *ret_ms)
 {
+    static const char *const zones[] = {" +0000", " -0000", " UTC"};
     const size_t zone = TIME_HTTP_LEN - 4; /* where " GMT" begins */
     char text[TIME_HTTP_LEN];
 
     if (time_parse_basic(s, ret_ms) == 0 || time_parse_http(s, ret_ms) == 0) {
         return 0;
     }
-    if (s.len != zone + 6 ||
-        (memcmp(s.ptr + zone, " +0000", 6) != 0 && memcmp(s.ptr + zone, " -0000", 6) != 0)) {
-        return ZERR_INVALID;
+    for (size_t i = 0; i < sizeof(zones) / sizeof(zones[0]); i++) {
+        if (s.len > zone && slice_eq_str(slice_of(s.ptr + zone, s.len - zone), zones[i])) {
+            memcpy(text, s.ptr, zone);
+            memcpy(text + zone, " GMT", 4);
+            return time_parse_http(slice_of(text, TIME_HTTP_LEN), ret_ms);
+        }
     }
-    memcpy(text, s.ptr, zone);
-    memcpy(text + zone, " GMT", 4);
-    return time_parse_http(slice_of(text, TIME_HTTP_LEN), ret_ms);
+    return ZERR_INVALID;
 }
 
 /* The time of a request that is signed in its header. */

@@ -54,6 +54,13 @@ static const struct example OTHERS[] = {
       {"Date", "Tue, 27 Mar 2007 19:44:46 +0000"},
       {"Authorization", "AWS AKIAIOSFODNN7EXAMPLE:c2WLPFtWHVgbEmeEG93a4cG37dM="}},
      "Tue, 27 Mar 2007 19:44:46 GMT"},
+    /* Not published: rclone --s3-v2-auth writes the time so. */
+    {HTTP_METHOD_GET,
+     "/johnsmith/photos/puppy.jpg",
+     {{"Host", "johnsmith.s3.amazonaws.com"},
+      {"Date", "Tue, 27 Mar 2007 19:36:42 UTC"},
+      {"Authorization", "AWS AKIAIOSFODNN7EXAMPLE:coe01FHx6Vi0LI0ADrfN0H2qXjo="}},
+     "Tue, 27 Mar 2007 19:36:42 GMT"},
 };
 #define N_OTHERS (sizeof(OTHERS) / sizeof(OTHERS[0]))
 
