@@ -91,13 +91,29 @@ static void acl_body(struct s3_exchange *x, struct slice data)
     s3_body_add(x, &x->u.body, data);
 }
 
-/* A list that is set is one that was read before, or grants something to a group. */
+static size_t count(struct slice body, const char *text)
+{
+    size_t n = 0, len = strlen(text);
+    const uint8_t *p = body.ptr, *end = body.ptr + body.len;
+
+    while (len <= (size_t)(end - p) && (p = memmem(p, (size_t)(end - p), text, len)) != NULL) {
+        p += len;
+        n++;
+    }
+    return n;
+}
+
+/* A list that is set is as it was read before, or gives something to others: to a group (URI), to an
+ * address, or to an ID that is not the owner's. */
+static bool names_others(struct slice body)
+{
+    return body.len > 0 && (count(body, "URI>") > 0 || count(body, "EmailAddress>") > 0 ||
+                            count(body, "ID>") != 2 * count(body, "ID>" S3_OWNER "<"));
+}
+
 static void acl_end(struct s3_exchange *x)
 {
-    static const char GROUPS[] = "http://acs.amazonaws.com/groups/";
-    struct slice body = buf_slice(&x->u.body);
-
-    if (body.len > 0 && memmem(body.ptr, body.len, GROUPS, sizeof(GROUPS) - 1) != NULL) {
+    if (names_others(buf_slice(&x->u.body))) {
         s3_refuse(x, S3_NOT_IMPLEMENTED, "Only the owner has access here.");
     } else {
         s3_respond_empty(x, 200);
