@@ -76,3 +76,28 @@ uint64_t crc_update(enum crc_kind kind, uint64_t crc, const void *data, size_t l
     }
     return crc ^ MASKS[kind];
 }
+
+/* The product of two polynomials modulo the kind's, all three written as the CRCs are: the highest
+ * bit is x^0. */
+static uint64_t multiply(enum crc_kind kind, uint64_t a, uint64_t b)
+{
+    uint64_t product = 0;
+
+    for (uint64_t bit = MASKS[kind] ^ MASKS[kind] >> 1; bit != 0; bit >>= 1) {
+        product ^= (a & bit) != 0 ? b : 0;
+        b = (b & 1) != 0 ? b >> 1 ^ POLYNOMIALS[kind] : b >> 1;
+    }
+    return product;
+}
+
+/* A byte behind a text multiplies its CRC by x^8; what the mask adds at both ends cancels out. */
+uint64_t crc_combine(enum crc_kind kind, uint64_t first, uint64_t second, uint64_t second_len)
+{
+    uint64_t one = MASKS[kind] ^ MASKS[kind] >> 1, power = one >> 8;
+
+    for (; second_len > 0; second_len >>= 1) {
+        first = (second_len & 1) != 0 ? multiply(kind, first, power) : first;
+        power = multiply(kind, power, power);
+    }
+    return first ^ second;
+}

@@ -14,6 +14,9 @@ enum crc_kind {
     CRC_KINDS
 };
 
+/* The CRC of two texts one behind the other, from that of each and the length of the second. */
+uint64_t crc_combine(enum crc_kind, uint64_t first, uint64_t second, uint64_t second_len);
+
 uint64_t crc_update(enum crc_kind, uint64_t crc, const void *data, size_t len);
 
 #endif

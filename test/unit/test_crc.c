@@ -66,10 +66,48 @@ static void every_length_and_split_agrees_with_the_definition(void **state)
     }
 }
 
+static void the_sum_of_two_texts_follows_from_their_sums(void **state)
+{
+    static const size_t lens[] = {0, 1, 7, 8, 9, 255, 256, 65535, 65536, 200000};
+    static uint8_t text[400000];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(text); i++) {
+        text[i] = (uint8_t)(i * 31 + (i >> 8) * 7);
+    }
+    for (int k = 0; k < CRC_KINDS; k++) {
+        for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+            for (size_t j = 0; j < sizeof(lens) / sizeof(lens[0]); j++) {
+                uint64_t first = crc_update(k, 0, text, lens[i]);
+                uint64_t second = crc_update(k, 0, text + lens[i], lens[j]);
+                uint64_t both = crc_update(k, first, text + lens[i], lens[j]);
+                assert_true(crc_combine(k, first, second, lens[j]) == both);
+            }
+        }
+    }
+    /* 5 TiB of zeros, in two ways. */
+    for (int k = 0; k < CRC_KINDS; k++) {
+        uint64_t one = crc_update(k, 0, "", 1), by_ones = 0, all = 0, power = one, n = 1;
+        for (uint64_t len = UINT64_C(5) << 40; len > 0; len >>= 1, n *= 2) {
+            by_ones = (len & 1) != 0 ? crc_combine(k, by_ones, power, n) : by_ones;
+            power = crc_combine(k, power, power, n);
+        }
+        for (int i = 0; i < 5; i++) {
+            uint64_t tib = one;
+            for (uint64_t len = 1; len < UINT64_C(1) << 40; len *= 2) {
+                tib = crc_combine(k, tib, tib, len);
+            }
+            all = crc_combine(k, all, tib, UINT64_C(1) << 40);
+        }
+        assert_true(by_ones == all);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_texts_have_their_known_sums),
+        cmocka_unit_test(the_sum_of_two_texts_follows_from_their_sums),
         cmocka_unit_test(every_length_and_split_agrees_with_the_definition),
     };
 
