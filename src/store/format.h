@@ -71,7 +71,9 @@
  * was given up, a part that is made of others' bytes, or the object that completes it) and PART
  * (record, body and sums, as in a PUT frame). The completing record lists the object's bytes as
  * extents of other frames' bodies; where its body would be, nothing is. Its MD5 is that of the parts'
- * MD5s one behind the other. A copy of it lists the same extents.
+ * MD5s one behind the other. A copy of it lists the same extents. Checksums that clients ask for are
+ * system attributes like Content-Type, to the store: what the upload began with says which one its parts
+ * have, each part's record has its own, the completing record what came of them (s3_assembly.h).
  *
  * A body's Location.offset points at the body itself, so readers of the original's format need to
  * know nothing of frames. The original's blocks have no header and no frames.

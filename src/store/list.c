@@ -119,6 +119,30 @@ struct parts_job {
 
 #define ENOUGH ZERR_CANCELED
 
+void part_page_finish(struct part_page *page)
+{
+    free(page->entries);
+    arena_finish(&page->arena);
+    *page = (struct part_page){0};
+}
+
+static int keep_sys(struct parts_job *p, struct attrs sys, struct attrs *ret)
+{
+    struct attr *v = arena_alloc(&p->page.arena, sys.n * sizeof(*v) + 1);
+    if (v == NULL) {
+        return ZERR_NOMEM;
+    }
+    for (size_t i = 0; i < sys.n; i++) {
+        v[i].name = arena_dup(&p->page.arena, sys.v[i].name);
+        v[i].value = arena_dup(&p->page.arena, sys.v[i].value);
+        if (v[i].name.ptr == NULL || v[i].value.ptr == NULL) {
+            return ZERR_NOMEM;
+        }
+    }
+    *ret = (struct attrs){v, sys.n};
+    return 0;
+}
+
 static int take_part(void *user, const struct record *rec)
 {
     struct parts_job *p = user;
@@ -138,7 +162,7 @@ static int take_part(void *user, const struct record *rec)
     struct part_entry *e = &p->page.entries[p->page.n++];
     *e = (struct part_entry){.number = rec->part, .size = rec->size, .mtime_ms = rec->mtime_ms};
     memcpy(e->md5, rec->md5, sizeof(e->md5));
-    return 0;
+    return keep_sys(p, rec->sys, &e->sys);
 }
 
 static void parts_run(struct index_job *j)
@@ -156,8 +180,7 @@ static void parts_done(struct index_job *j)
 {
     struct parts_job *p = container_of(j, struct parts_job, base);
     if (store_saw_index(j->st, p->status) != 0) {
-        free(p->page.entries);
-        p->page = (struct part_page){0};
+        part_page_finish(&p->page);
     }
     p->done(p->user, p->status, &p->page);
     free(p);

@@ -224,6 +224,9 @@ struct part_copy_spec {
     uint32_t part;
     const struct reader *src; /* may be closed as soon as store_copy_part() has returned */
     uint64_t from, len;
+    /* As those of a put_spec; finish() is called on the loop. Chunks are only their bytes. */
+    struct attrs sys;
+    struct put_hasher *hasher;
 };
 int store_copy_part(struct store *, const struct part_copy_spec *,
                     void (*done)(void *user, int status, const struct object *obj),
@@ -239,6 +242,15 @@ struct part_name {
     bool no_md5;     /* said to have what no part can have: ZERR_BAD_PART */
     uint8_t md5[16];
 };
+/* What the caller makes of the parts beside the list of their bytes. In a worker; what user is must
+ * live until done(). */
+struct complete_ops {
+    /* The part that parts[at] names, and its attributes. Not 0: the outcome, with at. */
+    int (*part)(void *user, size_t at, uint64_t size, struct attrs sys);
+    /* All were seen, `size` bytes in all. *sys are the upload's; what they are to be for the object is
+     * put there, in the arena. Not 0: the outcome. */
+    int (*finish)(void *user, uint64_t size, struct attrs *sys, struct arena *arena);
+};
 struct complete_spec {
     struct slice key; /* the upload's */
     uint64_t upload;
@@ -247,6 +259,7 @@ struct complete_spec {
     uint64_t part_min; /* bytes */
     int64_t mtime_ms;  /* 0: the time of the commit */
     struct condition cond;
+    const struct complete_ops *ops; /* NULL: none; called with the user of done() */
 };
 int store_complete_upload(struct store *, const struct complete_spec *,
                           void (*done)(void *user, int status, const struct object *obj, size_t at),
@@ -259,18 +272,25 @@ int store_abort_upload(struct store *, struct slice key, uint64_t upload, store_
 /* Whether it is under way, as of the last round, and of that name: 0 or ZERR_NO_UPLOAD. On the loop. */
 int store_lookup_upload(struct store *, struct slice key, uint64_t upload) ZKV_MUST_CHECK;
 
+/* The same with the attributes it began with, in the arena. */
+int store_get_upload(struct store *, struct slice key, uint64_t upload, struct arena *,
+                     struct attrs *ret_sys) ZKV_MUST_CHECK;
+
 /* Parts with numbers above `after`, at most max of them. Uploads are listed by store_list(). */
 struct part_entry {
     uint32_t number;
     uint64_t size;
     int64_t mtime_ms;
     uint8_t md5[16];
+    struct attrs sys;
 };
 struct part_page {
-    struct part_entry *entries; /* free() is the call-back's to call */
+    struct arena arena; /* holds the attributes */
+    struct part_entry *entries;
     size_t n;
     bool truncated;
 };
+void part_page_finish(struct part_page *); /* the call-back's to call; {0} is fine */
 int store_list_parts(struct store *, uint64_t upload, uint32_t after, size_t max,
                      void (*done)(void *user, int status, struct part_page *page),
                      void *user) ZKV_MUST_CHECK;

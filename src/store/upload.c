@@ -43,14 +43,25 @@ int store_abort_upload(struct store *st, struct slice key, uint64_t upload, stor
     return change_submit(st, &rec, NULL, &(struct change_answer){.done = done, .user = user});
 }
 
-int store_lookup_upload(struct store *st, struct slice key, uint64_t upload)
+int store_get_upload(struct store *st, struct slice key, uint64_t upload, struct arena *arena,
+                     struct attrs *ret_sys)
 {
-    struct arena arena = {0};
     struct record rec;
-    int rc = store_saw_index(st, index_upload(st->ix_read, upload, &arena, &rec));
+    int rc = store_saw_index(st, index_upload(st->ix_read, upload, arena, &rec));
     if (rc == 0 && !slice_eq(rec.key, key)) {
         rc = ZERR_NO_UPLOAD;
     }
+    if (rc == 0) {
+        *ret_sys = rec.sys;
+    }
+    return rc;
+}
+
+int store_lookup_upload(struct store *st, struct slice key, uint64_t upload)
+{
+    struct arena arena = {0};
+    struct attrs sys;
+    int rc = store_get_upload(st, key, upload, &arena, &sys);
     arena_finish(&arena);
     return rc;
 }
@@ -89,6 +100,7 @@ struct complete {
     uint64_t upload, part_min;
     int64_t mtime_ms;
     struct condition cond;
+    const struct complete_ops *ops;
     size_t n_parts, at; /* at: of the next one to be found */
     void (*done)(void *, int, const struct object *, size_t);
     void *user;
@@ -153,6 +165,9 @@ static int add_part(struct complete *c, const struct record *rec)
     if (rc == 0 && EVP_DigestUpdate(c->md5, rec->md5, sizeof(rec->md5)) != 1) {
         rc = ZERR_NOMEM;
     }
+    if (rc == 0 && c->ops != NULL) {
+        rc = c->ops->part(c->user, c->at, rec->size, rec->sys);
+    }
     c->at += rc == 0;
     return rc;
 }
@@ -209,6 +224,9 @@ static int find_parts(struct complete *c)
         rc = ZERR_NOMEM;
     }
     c->rec.extents = (struct extents){c->extents, c->n_extents};
+    if (rc == 0 && c->ops != NULL) {
+        rc = c->ops->finish(c->user, c->rec.size, &c->rec.sys, &c->arena);
+    }
     return rc;
 }
 
@@ -266,6 +284,7 @@ int store_complete_upload(struct store *st, const struct complete_spec *spec,
     c->part_min = spec->part_min;
     c->mtime_ms = spec->mtime_ms;
     c->cond = spec->cond;
+    c->ops = spec->ops;
     c->n_parts = spec->n_parts;
     c->done = done;
     c->user = user;
@@ -287,6 +306,7 @@ struct part_copy {
     int status;
     EVP_MD_CTX *md5;
     struct sums_window window;
+    struct put_hasher *hasher; /* NULL: none */
     uint8_t *buf;
     size_t cap;
     size_t extent; /* being hashed */
@@ -297,6 +317,9 @@ struct part_copy {
 
 static void part_copy_free(struct part_copy *p)
 {
+    if (p->hasher != NULL) {
+        p->hasher->release(p->hasher);
+    }
     EVP_MD_CTX_free(p->md5);
     sums_window_finish(&p->window);
     free(p->buf);
@@ -310,6 +333,14 @@ static int part_copy_commit(struct part_copy *p)
         return ZERR_NOMEM;
     }
     p->rec.has_md5 = true;
+    if (p->hasher != NULL) {
+        const struct attrs *sys = &p->rec.sys;
+        int rc = p->hasher->finish(
+            p->hasher, sys->n > 0 ? (uint8_t *)(uintptr_t)sys->v[sys->n - 1].value.ptr : NULL);
+        if (rc != 0) {
+            return rc;
+        }
+    }
     return change_submit(p->st, &p->rec, NULL,
                          &(struct change_answer){.stored = p->done, .user = p->user});
 }
@@ -332,6 +363,9 @@ static int hash_bytes(struct part_copy *p, const struct extent *e, uint64_t n)
     }
     if (rc == 0 && EVP_DigestUpdate(p->md5, piece.data, piece.len) != 1) {
         rc = ZERR_NOMEM;
+    }
+    if (rc == 0 && p->hasher != NULL) {
+        rc = p->hasher->update(p->hasher, &(struct chunk){.data = piece.data, .len = piece.len});
     }
     return rc;
 }
@@ -429,6 +463,7 @@ int store_copy_part(struct store *st, const struct part_copy_spec *spec,
                          .upload = spec->upload,
                          .part = spec->part,
                          .size = spec->len,
+                         .sys = spec->sys,
                          .extents = all};
     struct part_copy *p = calloc(1, sizeof(*p) + record_room(&rec));
     if (p == NULL) {
@@ -447,8 +482,10 @@ int store_copy_part(struct store *st, const struct part_copy_spec *spec,
     (void)record_keep(&p->rec, p->kept);
     p->rec.extents.n =
         cut_extents(all, spec->from, spec->len, (struct extent *)(uintptr_t)p->rec.extents.v);
+    p->hasher = spec->hasher;
     rc = hash_next(p);
     if (rc != ZKV_PENDING) {
+        p->hasher = rc == 0 ? p->hasher : NULL; /* it was refused: still the caller's */
         part_copy_free(p);
     }
     return rc == ZKV_PENDING ? 0 : rc;

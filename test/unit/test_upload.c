@@ -459,7 +459,7 @@ static void on_parts(void *user, int status, struct part_page *page)
     a->at = page->n;
     a->upload = page->n > 0 ? page->entries[page->n - 1].number : 0;
     a->obj.damaged = page->truncated;
-    free(page->entries);
+    part_page_finish(page);
 }
 
 static void on_uploads(void *user, int status, struct list_page *page)
