@@ -40,14 +40,10 @@ void s3_reply_add(struct s3_reply *r, const char *name, struct slice value)
     s3_reply_add_slice(r, slice_str(name), value);
 }
 
-/* That of a multipart object covers its parts' checksums, and ends in their number. */
 void s3_reply_add_checksum(struct s3_reply *r, const char *name, struct slice value)
 {
-    bool composite = value.len > 0 && memchr(value.ptr, '-', value.len) != NULL;
-
     s3_reply_add(r, name, value);
-    s3_reply_add(r, "x-amz-checksum-type",
-                 composite ? SLICE_LIT("COMPOSITE") : SLICE_LIT("FULL_OBJECT"));
+    s3_reply_add(r, "x-amz-checksum-type", slice_str(s3_checksum_type(value)));
 }
 
 void s3_respond(struct s3_exchange *x, struct s3_reply *r, int status, uint64_t length,
@@ -98,17 +94,22 @@ static void respond_body(struct s3_exchange *x, struct s3_reply *r, int status)
     }
 }
 
-void s3_respond_xml(struct s3_exchange *x, int err)
+void s3_respond_xml_with(struct s3_exchange *x, struct s3_reply *r, int err)
 {
-    struct s3_reply r;
-
     if (err != 0) {
         s3_fail(x, err);
         return;
     }
+    s3_reply_add(r, "Content-Type", SLICE_LIT(S3_XML_TYPE));
+    respond_body(x, r, 200);
+}
+
+void s3_respond_xml(struct s3_exchange *x, int err)
+{
+    struct s3_reply r;
+
     s3_reply_init(&r, x, 1);
-    s3_reply_add(&r, "Content-Type", SLICE_LIT(S3_XML_TYPE));
-    respond_body(x, &r, 200);
+    s3_respond_xml_with(x, &r, err);
 }
 
 static int write_error(struct s3_exchange *x, const struct s3_error *e,

@@ -10,6 +10,23 @@
 
 #include "base/timefmt.h"
 
+/* A part's was computed, an object's is its source's. */
+static void write_checksum(struct s3_exchange *x, struct s3_xml *w)
+{
+    struct slice text;
+    enum s3_checksum kind = s3_payload_checksum(x);
+
+    if (kind != S3_CHECKSUMS) {
+        s3_xml_text(w, s3_checksum_element(kind), slice_str(x->payload.digest->text));
+        return;
+    }
+    kind = s3_checksum_among(x->u.copy.spec.sys, &text);
+    if (kind != S3_CHECKSUMS && x->u.copy.upload == 0) {
+        s3_xml_text(w, s3_checksum_element(kind), text);
+        s3_xml_text(w, "ChecksumType", slice_str(s3_checksum_type(text)));
+    }
+}
+
 static void copy_done(void *user, int status, const struct object *obj)
 {
     struct s3_exchange *x = s3_call_end(user);
@@ -31,6 +48,7 @@ static void copy_done(void *user, int status, const struct object *obj)
     if (obj->has_md5) {
         s3_xml_text(&w, "ETag", s3_etag(obj->md5, obj->parts, etag));
     }
+    write_checksum(x, &w);
     s3_respond_xml(x, s3_xml_finish(&w, root));
 }
 
@@ -84,6 +102,7 @@ static int begin_part_copy(struct s3_exchange *x, struct s3_call *call)
                                   .part = s->part,
                                   .src = s->reader,
                                   .len = s->spec.src.size};
+    int err;
 
     if (x->head.copy_source_range.ptr != NULL) {
         struct s3_range range = s3_range_parse(x->head.copy_source_range);
@@ -93,7 +112,17 @@ static int begin_part_copy(struct s3_exchange *x, struct s3_call *call)
         spec.from = range.first;
         spec.len = range.last - range.first + 1;
     }
-    return store_copy_part(x->s3->store, &spec, copy_done, call);
+    if (s3_payload_checksum(x) != S3_CHECKSUMS) {
+        if (s3_payload_room(x, &spec.sys) != 0) {
+            return ZERR_NOMEM;
+        }
+        spec.hasher = s3_payload_hasher(x);
+    }
+    err = store_copy_part(x->s3->store, &spec, copy_done, call);
+    if (err != 0 && spec.hasher != NULL) {
+        spec.hasher->release(spec.hasher);
+    }
+    return err;
 }
 
 static void handle_opened(void *user, int status)

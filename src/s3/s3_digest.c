@@ -7,13 +7,14 @@
 #include "s3/s3_exchange.h"
 
 static const struct {
-    const char *header;
+    const char *header, *element;
     size_t bytes;
     const char *wrong;
 } KINDS[S3_CHECKSUMS] = {
 #define KIND(name, header, bytes)                                                                  \
     {                                                                                              \
-        header, bytes, "The " name " you specified did not match the calculated checksum."         \
+        header, "Checksum" name, bytes,                                                            \
+            "The " name " you specified did not match the calculated checksum."                    \
     }
     [S3_CRC32] = KIND("CRC32", "X-Amz-Checksum-Crc32", 4),
     [S3_CRC32C] = KIND("CRC32C", "X-Amz-Checksum-Crc32c", 4),
@@ -31,6 +32,59 @@ const char *s3_checksum_header(enum s3_checksum kind)
 size_t s3_checksum_bytes(enum s3_checksum kind)
 {
     return KINDS[kind].bytes;
+}
+
+const char *s3_checksum_element(enum s3_checksum kind)
+{
+    return KINDS[kind].element;
+}
+
+const char *s3_checksum_name(enum s3_checksum kind)
+{
+    return KINDS[kind].element + strlen("Checksum");
+}
+
+const char *s3_checksum_type(struct slice text)
+{
+    return text.len > 0 && memchr(text.ptr, '-', text.len) != NULL ? "COMPOSITE" : "FULL_OBJECT";
+}
+
+const char *s3_checksum_wrong(enum s3_checksum kind)
+{
+    return KINDS[kind].wrong;
+}
+
+enum s3_checksum s3_checksum_of_name(struct slice name)
+{
+    int kind = 0;
+
+    while (kind < S3_CHECKSUMS && !s3_eq_nocase(name, s3_checksum_name((enum s3_checksum)kind))) {
+        kind++;
+    }
+    return (enum s3_checksum)kind;
+}
+
+enum s3_checksum s3_checksum_of_element(struct slice name)
+{
+    int kind = 0;
+
+    while (kind < S3_CHECKSUMS && !slice_eq_str(name, KINDS[kind].element)) {
+        kind++;
+    }
+    return (enum s3_checksum)kind;
+}
+
+enum s3_checksum s3_checksum_among(struct attrs sys, struct slice *ret_text)
+{
+    for (size_t i = 0; i < sys.n; i++) {
+        enum s3_checksum kind = s3_checksum_of_header(sys.v[i].name);
+
+        if (kind != S3_CHECKSUMS) {
+            *ret_text = sys.v[i].value;
+            return kind;
+        }
+    }
+    return S3_CHECKSUMS;
 }
 
 enum s3_checksum s3_checksum_of_header(struct slice name)
@@ -53,11 +107,15 @@ static void release(struct put_hasher *hasher)
 static int hash_chunk(struct put_hasher *hasher, const struct chunk *base)
 {
     struct s3_digest *d = container_of(hasher, struct s3_digest, hasher);
-    const struct s3_chunk *c =
-        (const struct s3_chunk *)(const void *)((const char *)base -
-                                                offsetof(struct s3_chunk, base));
+    const uint8_t *begins = NULL;
 
-    return s3_digest_update(d, slice_of(base->data, base->len), c->begins ? c->signature : NULL);
+    if (d->has_chain) {
+        const struct s3_chunk *c =
+            (const struct s3_chunk *)(const void *)((const char *)base -
+                                                    offsetof(struct s3_chunk, base));
+        begins = c->begins ? c->signature : NULL;
+    }
+    return s3_digest_update(d, slice_of(base->data, base->len), begins);
 }
 
 static int finish_hashing(struct put_hasher *hasher, uint8_t *late)
@@ -195,6 +253,7 @@ int s3_digest_update(struct s3_digest *d, struct slice data, const uint8_t *begi
 
 void s3_digest_expect(struct s3_digest *d, const uint8_t *value)
 {
+    d->expects = true;
     memcpy(d->expected, value, KINDS[d->checksum].bytes);
 }
 
@@ -276,7 +335,7 @@ int s3_digest_finish(struct s3_digest *d)
     } else if (d->checksum != S3_SHA1) {
         big_endian(d->crc, value, KINDS[d->checksum].bytes);
     }
-    if (memcmp(value, d->expected, KINDS[d->checksum].bytes) != 0) {
+    if (d->expects && memcmp(value, d->expected, KINDS[d->checksum].bytes) != 0) {
         return wrong(d, S3_BAD_DIGEST, KINDS[d->checksum].wrong);
     }
     base64_encode(value, KINDS[d->checksum].bytes, d->text);

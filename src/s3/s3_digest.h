@@ -23,11 +23,23 @@ enum s3_checksum { S3_CRC32, S3_CRC32C, S3_CRC64NVME, S3_SHA1, S3_SHA256, S3_CHE
 /* "X-Amz-Checksum-Crc32", ... as objects keep it. */
 const char *s3_checksum_header(enum s3_checksum);
 size_t s3_checksum_bytes(enum s3_checksum);
+/* "CRC32", ... as S3 calls it, and "ChecksumCRC32", ... as an element; the kind of such a name. */
+const char *s3_checksum_name(enum s3_checksum);
+const char *s3_checksum_element(enum s3_checksum);
+enum s3_checksum s3_checksum_of_name(struct slice name);
+enum s3_checksum s3_checksum_of_element(struct slice name);
+/* "COMPOSITE" if it covers parts' checksums and ends in their number, else "FULL_OBJECT". */
+const char *s3_checksum_type(struct slice text);
+/* What to tell somebody whose checksum is another one. */
+const char *s3_checksum_wrong(enum s3_checksum);
+/* The checksum among an object's or part's attributes, and its text; S3_CHECKSUMS: none. */
+enum s3_checksum s3_checksum_among(struct attrs sys, struct slice *ret_text);
 /* The checksum that a header or trailer of that name carries; S3_CHECKSUMS: none that is known. */
 enum s3_checksum s3_checksum_of_header(struct slice name);
 
 struct s3_digest {
-    struct put_hasher hasher; /* for the store; its chunks must be those of a struct s3_chunk */
+    struct put_hasher
+        hasher; /* for the store; with has_chain its chunks must be a struct s3_chunk's */
     unsigned refs;
 
     bool has_payload;
@@ -35,6 +47,7 @@ struct s3_digest {
     uint8_t content_md5[16];       /* what Content-MD5 says, if `md5` is there */
 
     enum s3_checksum checksum; /* S3_CHECKSUMS: none */
+    bool expects;              /* else it is only computed */
     uint8_t expected[S3_CHECKSUM_BYTES];
     uint64_t crc;
     EVP_MD_CTX *md5, *sha1, *sha256; /* of the whole body, if wanted */

@@ -13,6 +13,7 @@
 
 #include "http/http_msg.h"
 #include "s3/s3.h"
+#include "s3/s3_assembly.h"
 #include "s3/s3_auth.h"
 #include "s3/s3_error.h"
 #include "s3/s3_headers.h"
@@ -117,9 +118,9 @@ struct s3_list_state {
 struct s3_upload_state {
     uint64_t id, after, max; /* of the lists */
     bool url;
-    struct buf body;         /* CompleteMultipartUpload's */
-    struct part_name *parts; /* that it names; in the arena */
-    size_t n_parts;
+    struct s3_agreement agreement; /* of one that begins, or whose parts are listed */
+    struct buf body;               /* CompleteMultipartUpload's */
+    struct s3_complete_list list;  /* what it names */
 };
 
 struct s3_exchange {
@@ -194,6 +195,8 @@ void s3_respond(struct s3_exchange *, struct s3_reply *, int status, uint64_t le
                 struct slice body);
 /* 200 with x->xml as it stands, if err is 0. */
 void s3_respond_xml(struct s3_exchange *, int err);
+/* The same with headers; r has room for one more. */
+void s3_respond_xml_with(struct s3_exchange *, struct s3_reply *, int err);
 /* An empty answer with no headers of its own. */
 void s3_respond_empty(struct s3_exchange *, int status);
 
@@ -236,10 +239,14 @@ struct s3_exchange *s3_call_end(struct s3_call *);
 /* Takes hold of the transport's buffer around `data` (inside body() only). NULL: no memory. */
 struct s3_chunk *s3_chunk_take(struct s3_exchange *, struct slice data);
 
+/* A call of the store that was refused at once; call NULL: there was no memory for it. */
+void s3_call_failed(struct s3_exchange *, struct s3_call *, int err);
+
 /* What an UploadId names. ZERR_NO_UPLOAD: nothing. */
 int s3_upload_id(struct slice text, uint64_t *ret) ZKV_MUST_CHECK;
+void s3_write_upload_id(struct s3_xml *, const char *name, uint64_t id);
 /* The upload and part that the query names, which must be under way. Or it has been refused:
- * ZERR_INVALID. */
+ * ZERR_INVALID. The checksum that was agreed on is wanted of the body from now on. */
 int s3_part_of_upload(struct s3_exchange *, uint64_t *ret_upload,
                       uint32_t *ret_part) ZKV_MUST_CHECK;
 

@@ -32,6 +32,7 @@ struct s3_head {
      * x-amz-server-side-encryption*, and those of a copy's source. */
     struct slice encryption, lock_mode, lock_until, legal_hold, bucket_lock, tagging, write_offset;
     struct slice acl;
+    struct slice checksum_algorithm, checksum_type, mp_object_size;
 
     struct slice copy_source, copy_source_range, metadata_directive, copy_if_match,
         copy_if_none_match, copy_if_modified_since, copy_if_unmodified_since;

@@ -392,7 +392,30 @@ struct put_hasher *s3_payload_hasher(struct s3_exchange *x)
     return s3_digest_hasher(x->payload.digest);
 }
 
+int s3_payload_want(struct s3_exchange *x, enum s3_checksum kind)
+{
+    return get_digest(x) == NULL ? ZERR_NOMEM : s3_digest_want_checksum(x->payload.digest, kind);
+}
+
 enum s3_checksum s3_payload_checksum(const struct s3_exchange *x)
 {
     return x->payload.digest != NULL ? x->payload.digest->checksum : S3_CHECKSUMS;
+}
+
+int s3_payload_room(struct s3_exchange *x, struct attrs *sys)
+{
+    static const char ROOM[S3_CHECKSUM_TEXT];
+    enum s3_checksum kind = s3_payload_checksum(x);
+    struct attr *v = arena_alloc(x->req->arena, (sys->n + 1) * sizeof(*v));
+
+    if (v == NULL) {
+        return ZERR_NOMEM;
+    }
+    if (sys->n > 0) {
+        memcpy(v, sys->v, sys->n * sizeof(*v));
+    }
+    v[sys->n] = (struct attr){.name = slice_str(s3_checksum_header(kind)),
+                              .value = slice_of(ROOM, BASE64_LEN(s3_checksum_bytes(kind)))};
+    *sys = (struct attrs){v, sys->n + 1};
+    return 0;
 }

@@ -46,8 +46,13 @@ void s3_payload_drop(struct s3_exchange *);
 
 /* Takes over the hashing, for a put_spec; NULL: nothing is to be hashed. */
 struct put_hasher *s3_payload_hasher(struct s3_exchange *);
+/* Has a checksum computed that the request does not bring. ZERR_NOMEM. */
+int s3_payload_want(struct s3_exchange *, enum s3_checksum) ZKV_MUST_CHECK;
 /* The checksum that is kept with the object; S3_CHECKSUMS: none. */
 enum s3_checksum s3_payload_checksum(const struct s3_exchange *);
+/* Room for its text, behind the attributes (a new list in the arena), for the hasher to fill.
+ * ZERR_NOMEM. */
+int s3_payload_room(struct s3_exchange *, struct attrs *sys) ZKV_MUST_CHECK;
 /* Says what is wrong with the body; false: it was not the hasher that found it so. */
 bool s3_payload_refuse(struct s3_exchange *) ZKV_MUST_CHECK;
 

@@ -66,7 +66,10 @@ static void put_done(void *user, int status, const struct object *obj)
     } else {
         s3_reply_add(&r, "ETag", s3_etag(obj->md5, obj->parts, etag));
     }
-    if (s3_payload_checksum(x) != S3_CHECKSUMS) {
+    if (s3_payload_checksum(x) != S3_CHECKSUMS && x->route.op == S3_OP_UPLOAD_PART) {
+        s3_reply_add(&r, s3_checksum_header(s3_payload_checksum(x)),
+                     slice_str(x->payload.digest->text));
+    } else if (s3_payload_checksum(x) != S3_CHECKSUMS) {
         s3_reply_add_checksum(&r, s3_checksum_header(s3_payload_checksum(x)),
                               slice_str(x->payload.digest->text));
     }
@@ -79,24 +82,6 @@ static const struct put_ops PUT_OPS = {
     .done = put_done,
     .waiting = put_waiting,
 };
-
-/* The checksum that goes with the object: its room in the record, filled in when it is known. */
-static int add_checksum(struct s3_exchange *x, enum s3_checksum kind, struct attrs *sys)
-{
-    static const char ROOM[S3_CHECKSUM_TEXT];
-    struct attr *v = arena_alloc(x->req->arena, (sys->n + 1) * sizeof(*v));
-
-    if (v == NULL) {
-        return ZERR_NOMEM;
-    }
-    if (sys->n > 0) {
-        memcpy(v, sys->v, sys->n * sizeof(*v));
-    }
-    v[sys->n] = (struct attr){.name = slice_str(s3_checksum_header(kind)),
-                              .value = slice_of(ROOM, BASE64_LEN(s3_checksum_bytes(kind)))};
-    *sys = (struct attrs){v, sys->n + 1};
-    return 0;
-}
 
 /* What describes the object. ZERR_INVALID: answered. */
 static int read_object_headers(struct s3_exchange *x, struct put_spec *spec)
@@ -121,12 +106,11 @@ static int read_object_headers(struct s3_exchange *x, struct put_spec *spec)
 /* What is kept with the object or the part, or a refusal (ZERR_INVALID: answered). */
 static int read_headers(struct s3_exchange *x, struct put_spec *spec)
 {
-    enum s3_checksum kind = s3_payload_checksum(x);
     int err = x->route.op == S3_OP_UPLOAD_PART ? s3_part_of_upload(x, &spec->upload, &spec->part)
                                                : read_object_headers(x, spec);
 
-    if (err == 0 && kind != S3_CHECKSUMS) {
-        err = add_checksum(x, kind, &spec->sys);
+    if (err == 0 && s3_payload_checksum(x) != S3_CHECKSUMS) {
+        err = s3_payload_room(x, &spec->sys);
     }
     if (err != 0 && err != ZERR_INVALID) {
         s3_fail(x, err);

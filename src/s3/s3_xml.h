@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/slice.h"
+#include "s3/s3_digest.h"
 #include "store/store.h"
 
 #define S3_XMLNS "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -57,9 +58,20 @@ int s3_xml_parse_delete(struct slice body, struct arena *,
 
 /* ---- CompleteMultipartUpload ---- */
 
+/* A checksum that a part is said to have. */
+struct s3_claim {
+    enum s3_checksum kind; /* S3_CHECKSUMS: none */
+    struct slice text;
+};
+struct s3_complete_list {
+    struct part_name *parts;
+    struct s3_claim *claims; /* one for each part; NULL: none has one */
+    size_t n;
+};
+
 /* Reads <CompleteMultipartUpload>: 1..PART_MAX parts with number and ETag, in the document's order;
  * in the arena. Errors: ZERR_INVALID, ZERR_NOMEM. */
-int s3_xml_parse_complete(struct slice body, struct arena *, struct part_name **ret,
-                          size_t *ret_n) ZKV_MUST_CHECK;
+int s3_xml_parse_complete(struct slice body, struct arena *,
+                          struct s3_complete_list *ret) ZKV_MUST_CHECK;
 
 #endif

@@ -234,18 +234,19 @@ int s3_xml_parse_delete(struct slice body, struct arena *arena, struct s3_delete
 
 /* ---- CompleteMultipartUpload ---- */
 
-enum { PART_NUMBER = 1, PART_ETAG };
+enum { PART_NUMBER = 1, PART_ETAG, PART_CHECKSUM /* and so on, one for each kind */ };
 
 struct complete_state {
-    struct part_name *v;
-    size_t n;
+    struct s3_complete_list list;
+    size_t room; /* parts that can come */
+    struct arena *arena;
 };
 
 static int part_begin(void *user)
 {
     struct complete_state *c = user;
 
-    c->v[c->n] = (struct part_name){0};
+    c->list.parts[c->list.n] = (struct part_name){0};
     return 0;
 }
 
@@ -254,15 +255,37 @@ static int part_field(bool in_item, struct slice name)
     if (!in_item) {
         return 0;
     }
-    return slice_eq_str(name, "PartNumber") ? PART_NUMBER
-           : slice_eq_str(name, "ETag")     ? PART_ETAG
-                                            : 0;
+    if (slice_eq_str(name, "PartNumber") || slice_eq_str(name, "ETag")) {
+        return name.len == 4 ? PART_ETAG : PART_NUMBER;
+    }
+    return s3_checksum_of_element(name) != S3_CHECKSUMS
+               ? PART_CHECKSUM + (int)s3_checksum_of_element(name)
+               : 0;
+}
+
+static int add_claim(struct complete_state *c, enum s3_checksum kind, struct slice text)
+{
+    struct s3_claim *claim;
+
+    if (c->list.claims == NULL) {
+        c->list.claims = arena_alloc(c->arena, c->room * sizeof(*c->list.claims));
+        if (c->list.claims == NULL) {
+            return ZERR_NOMEM;
+        }
+        for (size_t i = 0; i < c->room; i++) {
+            c->list.claims[i] = (struct s3_claim){.kind = S3_CHECKSUMS};
+        }
+    }
+    claim = &c->list.claims[c->list.n];
+    claim->kind = kind;
+    claim->text = arena_dup(c->arena, text);
+    return claim->text.ptr == NULL ? ZERR_NOMEM : 0;
 }
 
 static int part_text(void *user, int field, struct slice text)
 {
     struct complete_state *c = user;
-    struct part_name *part = &c->v[c->n];
+    struct part_name *part = &c->list.parts[c->list.n];
 
     while (text.len > 0 && (text.ptr[0] == ' ' || text.ptr[0] == '\n' || text.ptr[0] == '\t')) {
         text = slice_of(text.ptr + 1, text.len - 1);
@@ -277,6 +300,9 @@ static int part_text(void *user, int field, struct slice text)
         part->number = err == 0 ? (uint32_t)number : 0;
         return err == 0 && number > 0 ? 0 : ZERR_INVALID;
     }
+    if (field >= PART_CHECKSUM) {
+        return add_claim(c, (enum s3_checksum)(field - PART_CHECKSUM), text);
+    }
     if (text.len >= 2 && text.ptr[0] == '"' && text.ptr[text.len - 1] == '"') {
         text = slice_of(text.ptr + 1, text.len - 2);
     }
@@ -289,13 +315,12 @@ static int part_text(void *user, int field, struct slice text)
 static int part_end(void *user)
 {
     struct complete_state *c = user;
-    const struct part_name *part = &c->v[c->n++];
+    const struct part_name *part = &c->list.parts[c->list.n++];
 
     return part->number > 0 && part->has_md5 ? 0 : ZERR_INVALID;
 }
 
-int s3_xml_parse_complete(struct slice body, struct arena *arena, struct part_name **ret,
-                          size_t *ret_n)
+int s3_xml_parse_complete(struct slice body, struct arena *arena, struct s3_complete_list *ret)
 {
     static const struct document doc = {.root = "CompleteMultipartUpload",
                                         .item = "Part",
@@ -305,18 +330,17 @@ int s3_xml_parse_complete(struct slice body, struct arena *arena, struct part_na
                                         .text = part_text,
                                         .end = part_end};
     size_t room = body.len / sizeof("<Part>") + 1; /* items that can be in it */
-    struct complete_state c = {0};
+    struct complete_state c = {.arena = arena};
     int err;
 
-    room = room < PART_MAX ? room : PART_MAX;
-    c.v = arena_alloc(arena, room * sizeof(*c.v));
-    if (c.v == NULL) {
+    c.room = room < PART_MAX ? room : PART_MAX;
+    c.list.parts = arena_alloc(arena, c.room * sizeof(*c.list.parts));
+    if (c.list.parts == NULL) {
         return ZERR_NOMEM;
     }
     err = read_document(body, &doc, &c, arena);
     if (err == 0) {
-        *ret = c.v;
-        *ret_n = c.n;
+        *ret = c.list;
     }
     return err;
 }

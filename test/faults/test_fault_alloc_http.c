@@ -247,12 +247,23 @@ struct request {
     "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"                                    \
     "<ETag>\"5d41402abc4b2a76b9719d911017c592\"</ETag></Part></CompleteMultipartUpload>"
 
+#define SUMMED_XML                                                                                 \
+    "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"                                    \
+    "<ETag>\"5d41402abc4b2a76b9719d911017c592\"</ETag>"                                            \
+    "<ChecksumSHA256>LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=</ChecksumSHA256></Part>"         \
+    "</CompleteMultipartUpload>"
+
 static const struct before D1[] = {
     {"PUT /bucket/d1 HTTP/1.1\r\nx-amz-copy-source: /bucket/small\r\n", ""}, {0}};
 static const struct before UPLOAD[] = {
     {"POST /bucket/m?uploads HTTP/1.1\r\nx-amz-meta-a: b\r\n", ""}, {0}};
 static const struct before PARTS[] = {
     {"POST /bucket/m?uploads HTTP/1.1\r\nx-amz-meta-a: b\r\n", ""},
+    {"PUT /bucket/m?partNumber=1&uploadId=%ID% HTTP/1.1\r\n", "hello"},
+    {0}};
+
+static const struct before SUMMED[] = {
+    {"POST /bucket/m?uploads HTTP/1.1\r\nx-amz-checksum-algorithm: SHA256\r\n", ""},
     {"PUT /bucket/m?partNumber=1&uploadId=%ID% HTTP/1.1\r\n", "hello"},
     {0}};
 
@@ -315,6 +326,22 @@ static const struct request REQUESTS[] = {
      "<PartNumber>1</PartNumber>", 0, NULL, 0},
     {"complete", PARTS, "POST /bucket/m?uploadId=%ID% HTTP/1.1\r\n", COMPLETE_XML, 0, 200,
      "CompleteMultipartUploadResult", 0, "HEAD /bucket/m HTTP/1.1\r\n", 200},
+    {"begin with a checksum", NULL,
+     "POST /bucket/m?uploads HTTP/1.1\r\nx-amz-checksum-algorithm: SHA256\r\n", "", 0, 200,
+     "x-amz-checksum-type: COMPOSITE", 0, NULL, 0},
+    {"a part with a checksum", SUMMED, "PUT /bucket/m?partNumber=2&uploadId=%ID% HTTP/1.1\r\n",
+     "hello", 0, 200, "X-Amz-Checksum-Sha256: LPJN", 0, NULL, 0},
+    {"a copied part with a checksum", SUMMED,
+     "PUT /bucket/m?partNumber=2&uploadId=%ID% HTTP/1.1\r\nx-amz-copy-source: /bucket/large\r\n",
+     "", 0, 200, "<ChecksumSHA256>", 0, NULL, 0},
+    {"list of parts with checksums", SUMMED, "GET /bucket/m?uploadId=%ID% HTTP/1.1\r\n", "", 0, 200,
+     "<ChecksumSHA256>LPJN", 0, NULL, 0},
+    {"complete with checksums", SUMMED, "POST /bucket/m?uploadId=%ID% HTTP/1.1\r\n", SUMMED_XML, 0,
+     200, "<ChecksumType>COMPOSITE<", 0, "HEAD /bucket/m HTTP/1.1\r\n", 200},
+    {"access list", NULL, "GET /bucket/small?acl HTTP/1.1\r\n", "", 0, 200, "FULL_CONTROL", 0, NULL,
+     0},
+    {"versions", NULL, "GET /bucket?versions HTTP/1.1\r\n", "", 0, 200, "<VersionId>null<", 0, NULL,
+     0},
     {"abort", PARTS, "DELETE /bucket/m?uploadId=%ID% HTTP/1.1\r\n", "", 0, 204, "204", 0,
      "GET /bucket/m?uploadId=%ID% HTTP/1.1\r\n", 404},
     {"bad request", NULL, "GET /bucket/%zz HTTP/1.1\r\n", "", 0, 400, "<Error>", 0, NULL, 0},

@@ -1,4 +1,5 @@
-/* Any document as a DeleteObjects list, and any bytes as text of an answer.
+/* Any document as a DeleteObjects list and as the end of an upload in parts, and any bytes as text of
+ * an answer.
  *
  * What is read is written again as an answer would; that document must be well-formed, unless a
  * control character is in it (S3 writes those as references that XML 1.0 does not know). */
@@ -6,6 +7,7 @@
 
 #include <expat.h>
 
+#include "s3/s3_assembly.h"
 #include "s3/s3_xml.h"
 #include "store/record.h"
 
@@ -45,12 +47,34 @@ static void write_and_parse(struct slice text, bool url)
     buf_finish(&out);
 }
 
+static void complete(struct slice body, struct arena *arena)
+{
+    const struct http_request req = {.arena = arena};
+    const struct s3_head head = {0};
+    struct s3_complete_list list;
+    struct s3_assembly *a = NULL;
+    const char *message = NULL;
+    int err;
+
+    if (s3_xml_parse_complete(body, arena, &list) != 0) {
+        return;
+    }
+    require(list.n >= 1 && list.n <= PART_MAX);
+    for (size_t i = 0; i < list.n; i++) {
+        require(list.parts[i].number >= 1 && list.parts[i].number <= PART_MAX);
+    }
+    err = s3_assembly_create(&req, &head, &list, &a, &message);
+    require(err == 0 ? a != NULL : message != NULL);
+    s3_assembly_destroy(a);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct arena arena = {0};
     struct slice body = slice_of(data, size);
     struct s3_delete_list list;
 
+    complete(body, &arena);
     if (s3_xml_parse_delete(body, &arena, &list) == 0) {
         require(list.n >= 1 && list.n <= S3_DELETE_MAX_KEYS);
         for (size_t i = 0; i < list.n; i++) {
