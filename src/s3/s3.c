@@ -12,6 +12,7 @@
 
 #include "s3/s3_access.h"
 #include "s3/s3_exchange.h"
+#include "s3/s3_link.h"
 
 static const char *const METHODS[] = {
     [HTTP_METHOD_GET] = "GET",   [HTTP_METHOD_HEAD] = "HEAD",     [HTTP_METHOD_PUT] = "PUT",
@@ -440,6 +441,7 @@ static void handle_request(struct http_handler *handler, struct http_stream *str
 {
     struct s3_exchange *x = arena_alloc(req->arena, sizeof(*x));
     const char *message = NULL;
+    int err;
 
     stream->exchange = x;
     if (x == NULL) {
@@ -454,6 +456,11 @@ static void handle_request(struct http_handler *handler, struct http_stream *str
     new_request_id(x);
     s3_head_parse(req, &x->head);
     if (!let_in(x)) {
+        return;
+    }
+    err = s3_link_headers(&x->req, &x->head);
+    if (err != 0) {
+        s3_refuse(x, err == ZERR_NOMEM ? S3_SLOW_DOWN : S3_INVALID_ARGUMENT, NULL);
         return;
     }
     s3_route_parse(req->method, req->target, req->arena, &x->route);

@@ -79,18 +79,14 @@ static struct slice override_of(const struct s3_route *r, struct slice header)
     return i < S3_N_OVERRIDES ? r->overrides[i].value : slice_of(NULL, 0);
 }
 
-/* Bytes that can stand in a header. */
 static bool overrides_ok(const struct s3_route *r)
 {
-    for (size_t i = 0; i < S3_N_OVERRIDES; i++) {
-        for (size_t at = 0; at < r->overrides[i].value.len; at++) {
-            uint8_t c = r->overrides[i].value.ptr[at];
-            if ((c < ' ' && c != '\t') || c == 0x7f) {
-                return false;
-            }
-        }
+    size_t i = 0;
+
+    while (i < S3_N_OVERRIDES && s3_header_value_ok(r->overrides[i].value)) {
+        i++;
     }
-    return true;
+    return i == S3_N_OVERRIDES;
 }
 
 /* The object's own headers. */

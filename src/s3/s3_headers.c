@@ -261,6 +261,16 @@ int s3_meta_from_headers(const struct http_request *req, const struct s3_head *h
     return 0;
 }
 
+bool s3_header_value_ok(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if ((s.ptr[i] < ' ' && s.ptr[i] != '\t') || s.ptr[i] == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static struct slice trim(struct slice s)
 {
     while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {

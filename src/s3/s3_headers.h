@@ -67,6 +67,9 @@ struct slice s3_canonical_name(struct slice name, struct arena *);
  * on as it comes. As above. */
 struct slice s3_lower_name(struct slice name, struct arena *);
 
+/* Bytes that can stand in a header's value. */
+bool s3_header_value_ok(struct slice);
+
 /* The next item of a comma-separated list, without white space around it; false at the end, which a
  * NULL pointer is, too. */
 bool s3_next_item(struct slice *rest, struct slice *ret);

@@ -149,6 +149,35 @@ static void what_changes_nothing_is_accepted(void **state)
     toy_clear(&t);
 }
 
+static void a_link_has_its_metadata_in_the_query(void **state)
+{
+    struct toy t = {0};
+
+    (void)state;
+    assert_int_equal(request(&t, HTTP_METHOD_PUT,
+                             "/bucket/k?X-Amz-Signature=0&x-amz-meta-a=b%20c&X-Amz-Meta-D=+e"
+                             "&x-amz-checksum-crc32=AAAAAA==&x-amz-acl=private",
+                             "hello", "x-amz-meta-f", "g", NULL),
+                     200);
+    assert_int_equal(request(&t, HTTP_METHOD_GET, "/bucket/k", NULL, NULL), 200);
+    assert_header(&t, "x-amz-meta-a", "b c");
+    assert_header(&t, "x-amz-meta-d", " e");
+    assert_header(&t, "x-amz-meta-f", "g");
+    (void)request(&t, HTTP_METHOD_PUT, "/bucket/k?X-Amz-Signature=0&x-amz-meta-a=b%0d%0aEvil:1",
+                  "hello", NULL);
+    assert_error(&t, 400, "InvalidArgument");
+    (void)request(&t, HTTP_METHOD_PUT, "/bucket/k?X-Amz-Signature=0&x-amz-meta-%0a=b", "hello",
+                  NULL);
+    assert_error(&t, 400, "InvalidArgument");
+    (void)request(&t, HTTP_METHOD_PUT, "/bucket/k?X-Amz-Signature=0&%zz", "hello", NULL);
+    assert_error(&t, 400, "InvalidURI");
+    /* What is no link has its metadata in headers alone. */
+    assert_int_equal(request(&t, HTTP_METHOD_PUT, "/bucket/k?x-amz-meta-a=b", "", NULL), 200);
+    assert_int_equal(request(&t, HTTP_METHOD_GET, "/bucket/k", NULL, NULL), 200);
+    assert_null(strstr((const char *)t.head.ptr, "x-amz-meta-"));
+    toy_clear(&t);
+}
+
 static void known_sub_resources_leave_the_object_alone(void **state)
 {
     struct toy t = {0};
@@ -263,6 +292,7 @@ int main(void)
         T(a_connection_that_breaks_during_an_upload_stores_nothing),
         T(what_would_change_the_meaning_is_refused),
         T(what_changes_nothing_is_accepted),
+        T(a_link_has_its_metadata_in_the_query),
         T(known_sub_resources_leave_the_object_alone),
         T(too_much_metadata_and_too_long_keys_are_refused),
         T(conditions_on_writing_hold),
