@@ -51,6 +51,18 @@ int main(int argc, char **argv)
          .min = 1,
          .max = SERVER_AUTH_SKEW_MAX,
          .help = "How far a client's clock may be from this machine's, with -auth."},
+        {.name = "tls-cert",
+         .kind = OPT_STRING,
+         .target = &config.tls_cert_path,
+         .arg = "FILE",
+         .help =
+             "Speak TLS (https) with this certificate and those up to its CA, in PEM form; with\n"
+             "-tls-key. Read again when it changes."},
+        {.name = "tls-key",
+         .kind = OPT_STRING,
+         .target = &config.tls_key_path,
+         .arg = "FILE",
+         .help = "The certificate's private key, in PEM form. Its mode must be 0600."},
         {.name = "bucket",
          .kind = OPT_STRING,
          .target = &config.bucket,

@@ -14,6 +14,7 @@ static const struct error_text {
     [HTTP_ERR_BAD_REQUEST] = {400, "BadRequest", "The request is not valid HTTP/1.1."},
     [HTTP_ERR_HEAD_TOO_LARGE] = {400, "RequestHeaderSectionTooLarge",
                                  "The request line and headers are too large."},
+    [HTTP_ERR_NEEDS_TLS] = {400, "BadRequest", "This port speaks TLS: use https://."},
     [HTTP_ERR_METHOD_NOT_ALLOWED] = {405, "MethodNotAllowed",
                                      "The method is not allowed against this resource."},
     [HTTP_ERR_TIMEOUT] = {408, "RequestTimeout", "The request was not received in time."},

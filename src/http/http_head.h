@@ -10,6 +10,7 @@
 enum http_error {
     HTTP_ERR_BAD_REQUEST,        /* 400: not HTTP, or ambiguous */
     HTTP_ERR_HEAD_TOO_LARGE,     /* 400: bytes or number of headers */
+    HTTP_ERR_NEEDS_TLS,          /* 400: not encrypted */
     HTTP_ERR_METHOD_NOT_ALLOWED, /* 405: CONNECT */
     HTTP_ERR_TIMEOUT,            /* 408: head or body did not come */
     HTTP_ERR_NOT_IMPLEMENTED,    /* 501: a method that S3 does not have */

@@ -573,6 +573,7 @@ int s3_create(const struct s3_config *config, struct s3 **ret)
     };
     s3->store = config->store;
     s3->auth = config->auth;
+    s3->https = config->https;
     s3->bucket = strdup(config->bucket);
     if (s3->bucket == NULL) {
         free(s3);

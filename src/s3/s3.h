@@ -14,6 +14,8 @@
 #ifndef ZKV_S3_S3_H
 #define ZKV_S3_S3_H
 
+#include <stdbool.h>
+
 #include "http/http_msg.h"
 #include "store/store.h"
 
@@ -24,6 +26,7 @@ struct s3_config {
     const char *bucket;   /* the one bucket's name; copied */
     struct s3_auth *auth; /* who may ask (s3_auth.h), outlives the s3; NULL: any program on this
                              machine */
+    bool https;           /* what its clients' URLs begin with */
 };
 
 struct s3;

@@ -24,8 +24,8 @@ static void respond_completed(struct s3_exchange *x, const struct object *obj,
 
     buf_reset(url);
     s3_xml_begin(&w, &x->xml, "CompleteMultipartUploadResult", S3_XMLNS);
-    if (buf_append_str(url, "http://") == 0 && buf_append(url, host.ptr, host.len) == 0 &&
-        buf_append(url, path.ptr, path.len) == 0) {
+    if (buf_append_str(url, x->s3->https ? "https://" : "http://") == 0 &&
+        buf_append(url, host.ptr, host.len) == 0 && buf_append(url, path.ptr, path.len) == 0) {
         s3_xml_text(&w, "Location", buf_slice(url));
     }
     s3_xml_text(&w, "Bucket", slice_str(x->s3->bucket));

@@ -159,6 +159,7 @@ struct s3 {
     struct http_handler handler;
     struct store *store;
     struct s3_auth *auth;
+    bool https;
     char *bucket;
     uint64_t next_request_id;
     struct s3_chunk *free_chunks;

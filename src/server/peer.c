@@ -1,4 +1,4 @@
-/* One connection: a TCP handle around an http_conn.
+/* One connection: a TCP handle around an http_conn; its bytes come and go by way of peer_io.c.
  *
  * OPEN -> CLOSING (peer_close) -> freed in on_closed, which libuv calls after the callbacks of all
  * writes. done() for a request that was cut short is called there too, never from inside
@@ -12,7 +12,10 @@
  *
  * Reading is stopped late: the handle goes on reading while a request is handled, and only when
  * bytes come that nobody wants on_alloc() has no buffer for them and on_read() stops. So a request
- * costs no epoll_ctl. */
+ * costs no epoll_ctl.
+ *
+ * With TLS a connection begins with its handshake, in which http_conn is at rest and knows nothing
+ * of it; the clock of heads runs from the first byte of it. */
 #include "server/peer_set.h"
 
 #include <assert.h>
@@ -20,6 +23,8 @@
 
 #include "base/log.h"
 #include "http/http_limits.h"
+#include "server/tls.h"
+#include "server/tls_cert.h"
 
 static const char *const method_names[] = {
     [HTTP_METHOD_GET] = "GET",   [HTTP_METHOD_HEAD] = "HEAD",     [HTTP_METHOD_PUT] = "PUT",
@@ -29,215 +34,6 @@ static const char *const method_names[] = {
 static struct peer *peer_of(struct http_stream *stream)
 {
     return container_of(stream, struct peer, stream);
-}
-
-/* ---- read buffers ---- */
-
-static size_t unread(const struct peer *p)
-{
-    return p->cur != NULL ? p->cur->fill - p->in_off : 0;
-}
-
-/* A held buffer is read into again behind what it has, while that is worth a system call. */
-static bool has_tail(const struct readbuf *b)
-{
-    return b->cap - b->fill >= (b->cap == HTTP_READ_SMALL ? HTTP_READ_SMALL / 16 : HTTP_READ_TAIL);
-}
-
-bool peer_wants_read(const struct peer *p)
-{
-    return !p->closing && !p->eof && unread(p) == 0 && http_conn_wants_input(&p->conn) &&
-           (p->n_held < HTTP_HELD_MAX || (p->cur != NULL && has_tail(p->cur)));
-}
-
-static void drop_current(struct peer *p)
-{
-    if (p->cur != NULL) {
-        p->cur->current = false;
-        readbuf_release(p->cur);
-        p->cur = NULL;
-        p->in_off = 0;
-    }
-}
-
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
-{
-    struct peer *p = handle->data;
-    (void)suggested;
-    *buf = uv_buf_init(NULL, 0);
-    if (!peer_wants_read(p)) {
-        return;
-    }
-    uint64_t body = p->conn.state == CONN_READ_BODY ? http_conn_body_left(&p->conn) : 0;
-    size_t want = body > HTTP_READ_SMALL ? HTTP_READ_LARGE : HTTP_READ_SMALL;
-    if (p->cur != NULL && p->cur->n_holds > 0 ? !has_tail(p->cur)
-                                              : p->cur != NULL && p->cur->cap < want) {
-        drop_current(p);
-    }
-    if (p->cur == NULL) {
-        p->cur = readbuf_take(&p->set->readbufs, want, p);
-        if (p->cur == NULL) {
-            return;
-        }
-    }
-    if (p->cur->n_holds == 0) {
-        p->cur->fill = 0;
-    }
-    p->in_off = p->cur->fill;
-    *buf = uv_buf_init((char *)p->cur->data + p->cur->fill, (unsigned)(p->cur->cap - p->cur->fill));
-}
-
-static void count_read(struct peer *p, size_t n)
-{
-    p->cur->fill += n;
-    p->last_read = uv_now(p->set->loop);
-    p->set->stat.bytes_in += n;
-    if (p->conn.state == CONN_READ_BODY) {
-        p->n_body += n;
-    } else if (p->conn.state == CONN_DRAIN) {
-        p->n_drained += n;
-        if (p->n_drained > HTTP_LINGER_MAX) {
-            peer_close(p, "sends on and on behind a refusal");
-        }
-    }
-}
-
-static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
-{
-    struct peer *p = stream->data;
-    (void)buf;
-    if (nread > 0) {
-        count_read(p, (size_t)nread);
-    } else if (nread == UV_ENOBUFS && !peer_wants_read(p)) {
-        (void)uv_read_stop(stream);
-        p->reading = false;
-        return;
-    } else if (nread == UV_EOF) {
-        p->eof = true;
-        p->reading = false;
-    } else if (nread < 0) {
-        peer_close(p, uv_strerror((int)nread));
-    }
-    peer_pump(p);
-}
-
-/* ---- writing ---- */
-
-void peer_took_some(struct peer *p)
-{
-    ring_remove(&p->in_unsent);
-    if (p->unsent > 0) {
-        ring_append(&p->set->unsent_first, &p->in_unsent);
-        p->took_at = uv_now(p->set->loop);
-    }
-}
-
-static void count_unsent(struct peer *p, size_t n)
-{
-    p->unsent += n;
-    p->set->unsent += n;
-    if (!ring_used(&p->in_unsent)) {
-        peer_took_some(p);
-    }
-    peers_bound_unsent(p->set);
-}
-
-static void uncount_unsent(struct peer *p, size_t n)
-{
-    p->unsent -= n;
-    p->set->unsent -= n;
-    peer_took_some(p);
-}
-
-static struct peer_write *take_write(struct peer *p, struct http_send *send, size_t len)
-{
-    for (size_t i = 0; i < PEER_WRITES; i++) {
-        struct peer_write *w = &p->writes[i];
-        if (!w->busy) {
-            w->busy = true;
-            w->dropped = false;
-            w->peer = p;
-            w->send = send;
-            w->len = len;
-            return w;
-        }
-    }
-    return NULL;
-}
-
-static void on_written(uv_write_t *req, int status)
-{
-    struct peer_write *w = container_of(req, struct peer_write, req);
-    struct peer *p = w->peer;
-    struct http_send *send = w->send;
-    w->busy = false;
-    p->n_writes--;
-    if (status < 0) {
-        peer_close(p, uv_strerror(status));
-    } else {
-        p->n_written += w->len;
-    }
-    if (!p->closing) {
-        uncount_unsent(p, w->len);
-    }
-    if (send != NULL) {
-        p->pumping = true;
-        send->release(send);
-        if (!p->closing) {
-            p->set->handler->sent(p->set->handler, &p->stream);
-        }
-        p->pumping = false;
-    }
-    peer_pump(p);
-}
-
-/* False: nothing was queued. */
-static bool queue_write(struct peer_write *w, const void *data)
-{
-    struct peer *p = w->peer;
-    uv_buf_t buf = uv_buf_init((char *)data, (unsigned)w->len);
-    int status = uv_write(&w->req, (uv_stream_t *)&p->tcp, &buf, 1, on_written);
-    if (status < 0) {
-        peer_close(p, uv_strerror(status));
-        return false;
-    }
-    p->n_writes++;
-    p->n_answer += w->len;
-    count_unsent(p, w->len);
-    return true;
-}
-
-/* Writes both as far as the socket takes them at once; what is left is copied and follows. */
-static void write_now(struct peer *p, struct slice head, struct slice body)
-{
-    uv_buf_t bufs[2] = {uv_buf_init((char *)head.ptr, (unsigned)head.len),
-                        uv_buf_init((char *)body.ptr, (unsigned)body.len)};
-    int n = uv_try_write((uv_stream_t *)&p->tcp, bufs, body.len > 0 ? 2 : 1);
-    if (n < 0 && n != UV_EAGAIN) {
-        peer_close(p, uv_strerror(n));
-        return;
-    }
-    size_t done = n > 0 ? (size_t)n : 0;
-    size_t left = head.len + body.len - done;
-    p->n_written += done;
-    p->n_answer += done;
-    if (left == 0) {
-        return;
-    }
-    uint8_t *rest = arena_alloc(&p->conn.mem->arena, left);
-    struct peer_write *w = rest != NULL ? take_write(p, NULL, left) : NULL;
-    if (w == NULL) {
-        peer_close(p, "out of memory");
-        return;
-    }
-    size_t of_head = done < head.len ? head.len - done : 0;
-    if (of_head > 0) {
-        memcpy(rest, head.ptr + done, of_head);
-    }
-    if (left > of_head) {
-        memcpy(rest + of_head, body.ptr + body.len - (left - of_head), left - of_head);
-    }
-    w->busy = queue_write(w, rest);
 }
 
 /* ---- the stream that the handler sees ---- */
@@ -254,7 +50,7 @@ static void op_proceed(struct http_stream *stream)
     struct peer *p = peer_of(stream);
     if (!p->closing) {
         if (http_conn_proceed(&p->conn)) {
-            write_now(p, SLICE_LIT("HTTP/1.1 100 Continue\r\n\r\n"), slice_of(NULL, 0));
+            peer_write_now(p, SLICE_LIT("HTTP/1.1 100 Continue\r\n\r\n"), slice_of(NULL, 0));
         }
         kick(p);
     }
@@ -265,10 +61,11 @@ static void op_proceed(struct http_stream *stream)
 static bool op_wait(struct http_stream *stream)
 {
     struct peer *p = peer_of(stream);
-    if (p->closing || !p->reading || unread(p) > 0 || !http_conn_owes_continue(&p->conn)) {
+    if (p->closing || !p->reading || peer_unread(p) > 0 || peer_tls_waits(p) ||
+        !http_conn_owes_continue(&p->conn)) {
         return false;
     }
-    write_now(p, SLICE_LIT("HTTP/1.1 102 Processing\r\n\r\n"), slice_of(NULL, 0));
+    peer_write_now(p, SLICE_LIT("HTTP/1.1 102 Processing\r\n\r\n"), slice_of(NULL, 0));
     return true;
 }
 
@@ -295,19 +92,14 @@ static void op_respond(struct http_stream *stream, const struct http_response *r
         peer_close(p, zerr_str(err));
         return;
     }
-    write_now(p, out.head, out.body);
+    peer_write_now(p, out.head, out.body);
     kick(p);
 }
 
 static void op_send(struct http_stream *stream, struct http_send *send)
 {
     struct peer *p = peer_of(stream);
-    struct peer_write *w = take_write(p, send, send->data.len);
-    assert(w != NULL && send->data.len > 0);
-    if (p->closing || http_conn_count_send(&p->conn, send->data.len) < 0 ||
-        !queue_write(w, send->data.ptr)) {
-        w->dropped = true;
-    }
+    peer_send(p, send);
     kick(p);
 }
 
@@ -357,17 +149,6 @@ static const struct http_stream_ops stream_ops = {
 
 /* ---- going forward ---- */
 
-static void release_dropped(struct peer *p)
-{
-    for (size_t i = 0; i < PEER_WRITES; i++) {
-        struct peer_write *w = &p->writes[i];
-        if (w->busy && w->dropped) {
-            w->busy = false;
-            w->send->release(w->send);
-        }
-    }
-}
-
 static void log_access(const struct peer *p)
 {
     if (log_enabled(LOG_DEBUG)) {
@@ -382,12 +163,6 @@ static void log_access(const struct peer *p)
     }
 }
 
-static void on_shutdown(uv_shutdown_t *req, int status)
-{
-    (void)req;
-    (void)status; /* a connection that is gone already shows itself by reading */
-}
-
 /* Every byte of the answer is with the kernel. */
 static void finish_answer(struct peer *p)
 {
@@ -400,7 +175,7 @@ static void finish_answer(struct peer *p)
     if (p->conn.state == CONN_DRAIN) {
         p->lingering = true;
         p->last_read = uv_now(p->set->loop);
-        (void)uv_shutdown(&p->shutdown_req, (uv_stream_t *)&p->tcp, on_shutdown);
+        peer_end_writing(p);
     }
 }
 
@@ -408,18 +183,18 @@ static void finish_answer(struct peer *p)
 static bool step(struct peer *p)
 {
     struct slice reply;
-    release_dropped(p);
+    peer_release_dropped(p);
     if (http_conn_take_reply(&p->conn, &reply)) {
-        write_now(p, reply, slice_of(NULL, 0));
+        peer_write_now(p, reply, slice_of(NULL, 0));
         return true;
     }
-    if (http_conn_answered(&p->conn) && p->n_writes == 0) {
+    if (http_conn_answered(&p->conn) && peer_all_written(p)) {
         finish_answer(p);
         return true;
     }
     enum http_conn_state before = p->conn.state;
     bool was_open = p->conn.open;
-    size_t n = unread(p);
+    size_t n = peer_unread(p);
     struct slice in = slice_of(n > 0 ? p->cur->data + p->in_off : NULL, n);
     if (!was_open) {
         p->started_at = uv_now(p->set->loop);
@@ -430,7 +205,7 @@ static bool step(struct peer *p)
         p->set->stat.n_requests++;
         p->n_body = p->waited_ms = 0;
     }
-    return used > 0 || p->conn.state != before;
+    return used > 0 || p->conn.state != before || peer_fill(p);
 }
 
 static void count_head(struct peer *p, size_t n)
@@ -452,14 +227,14 @@ static void count_head(struct peer *p, size_t n)
 /* Brings buffers, reading, clock and the list of idle ones in line with the state. */
 static void settle(struct peer *p)
 {
-    if (p->cur != NULL && unread(p) == 0 &&
+    if (p->cur != NULL && peer_unread(p) == 0 &&
         (p->cur->n_holds == 0 || p->conn.state != CONN_READ_BODY)) {
-        drop_current(p);
+        peer_drop_current(p);
     }
     bool resting = p->conn.state == CONN_READ_HEAD || p->lingering;
     if (p->conn.state == CONN_DONE) {
         peer_close(p, "out of memory");
-    } else if (p->eof && unread(p) == 0 &&
+    } else if (p->eof && peer_unread(p) == 0 &&
                (resting || (p->conn.state == CONN_READ_BODY && http_conn_wants_input(&p->conn)))) {
         peer_close(p, "closed by the client");
     } else if (p->set->draining && p->conn.state == CONN_READ_HEAD) {
@@ -483,11 +258,7 @@ static void settle(struct peer *p)
         p->waited_ms = 0;
     }
     if (!p->reading && peer_wants_read(p)) {
-        p->reading = true;
-        int status = uv_read_start((uv_stream_t *)&p->tcp, on_alloc, on_read);
-        if (status < 0) {
-            peer_close(p, uv_strerror(status));
-        }
+        peer_start_reading(p);
     }
 }
 
@@ -509,9 +280,10 @@ void peer_pump(struct peer *p)
 static void on_closed(uv_handle_t *handle)
 {
     struct peer *p = handle->data;
-    release_dropped(p);
+    peer_release_dropped(p);
     http_conn_finish(&p->conn);
-    drop_current(p);
+    tls_destroy(p->tls);
+    peer_drop_current(p);
     while (ring_used(&p->held)) {
         struct readbuf *b = container_of(p->held.next, struct readbuf, held);
         ring_remove(&b->held);
@@ -530,8 +302,11 @@ void peer_close(struct peer *p, const char *reason)
     p->set->n_live--;
     p->set->stat.bytes_out += p->n_answer;
     ring_remove(&p->in_idle);
-    uncount_unsent(p, p->unsent);
+    peer_uncount_unsent(p, p->unsent);
     count_head(p, 0);
+    if (!p->reset) {
+        peer_say_goodbye(p);
+    }
     if (!p->reset || uv_tcp_close_reset(&p->tcp, on_closed) < 0) {
         uv_close((uv_handle_t *)&p->tcp, on_closed);
     }
@@ -551,6 +326,7 @@ static void on_refused(uv_handle_t *handle)
 int peer_accept(struct peers *set, uv_stream_t *listener)
 {
     struct peer *p = calloc(1, sizeof(*p));
+    struct tls_cert *cert = set->config.tls_cert;
     if (p == NULL || set->draining) {
         free(p);
         return p == NULL ? ZERR_NOMEM : ZERR_CANCELED;
@@ -562,9 +338,17 @@ int peer_accept(struct peers *set, uv_stream_t *listener)
     p->tcp.data = p;
     int status = uv_accept(listener, (uv_stream_t *)&p->tcp);
     bool full = set->config.max_peers > 0 && set->n_live >= set->config.max_peers;
-    if (status < 0 || (full && !peers_close_idlest(set))) {
+    int err = 0;
+    if (status < 0) {
+        err = ZERR_IO;
+    } else if (full && !peers_close_idlest(set)) {
+        err = ZERR_LIMIT;
+    } else if (cert != NULL) {
+        err = peer_begin_tls(p, tls_cert_context(cert));
+    }
+    if (err != 0) {
         uv_close((uv_handle_t *)&p->tcp, on_refused);
-        return status < 0 ? ZERR_IO : ZERR_LIMIT;
+        return err;
     }
     p->set = set;
     p->number = ++set->next_number;

@@ -35,12 +35,15 @@
 #include "http/http_msg.h"
 
 struct peers;
+struct tls_cert;
 
 /* A field that is 0 means the default of http_limits.h; max_peers 0: no limit. Milliseconds. */
 struct peer_config {
     unsigned max_peers; /* beyond it the longest idle connection is closed for a new one */
     unsigned head_ms, idle_ms, body_window_ms, write_stall_ms, linger_quiet_ms, linger_ms;
     unsigned sweep_ms;
+    struct tls_cert
+        *tls_cert; /* speak TLS with this, borrowed until peers_destroy(); NULL: plain */
 };
 
 /* Figures for the status line. */

@@ -9,7 +9,8 @@ enum peer_clock peer_which_clock(const struct peer *p)
 {
     switch (p->conn.state) {
     case CONN_READ_HEAD:
-        return http_conn_is_idle(&p->conn) ? PEER_CLOCK_IDLE : PEER_CLOCK_HEAD;
+        return http_conn_is_idle(&p->conn) && !peer_tls_waits(p) ? PEER_CLOCK_IDLE
+                                                                 : PEER_CLOCK_HEAD;
     case CONN_READ_BODY:
         return PEER_CLOCK_BODY;
     case CONN_WRITE:
@@ -25,6 +26,10 @@ enum peer_clock peer_which_clock(const struct peer *p)
 
 static void time_out(struct peer *p, const char *what)
 {
+    if (!peer_can_answer(p)) {
+        peer_close(p, what);
+        return;
+    }
     log_debug("conn %u: %s", p->number, what);
     http_conn_fail(&p->conn, HTTP_ERR_TIMEOUT);
     peer_pump(p);

@@ -1,6 +1,9 @@
-/* The inside of peer.h, for peer.c and peer_clock.c (one connection) and peers.c (all) only. */
+/* The inside of peer.h, for peer.c, peer_io.c and peer_clock.c (one connection) and peers.c (all)
+ * only. */
 #ifndef ZKV_SERVER_PEER_SET_H
 #define ZKV_SERVER_PEER_SET_H
+
+#include <openssl/types.h>
 
 #include "base/job.h"
 #include "http/http_conn.h"
@@ -8,8 +11,9 @@
 #include "server/peer.h"
 #include "server/readbuf.h"
 
-/* Writes that libuv may have of one connection: "100 Continue", the head, the sends. */
-#define PEER_WRITES (2 + HTTP_SENDS_IN_FLIGHT)
+/* Writes that libuv may have of one connection: what TLS says by itself, "100 Continue", the head, the
+ * sends. */
+#define PEER_WRITES (3 + HTTP_SENDS_IN_FLIGHT)
 
 struct peers {
     uv_loop_t *loop;
@@ -53,14 +57,16 @@ struct peer;
 struct peer_write {
     uv_write_t req;
     struct peer *peer;
-    struct http_send *send; /* NULL: bytes in the request's arena */
-    size_t len;
+    struct http_send *send; /* NULL: bytes in the request's arena, or in ... */
+    struct buf encrypted;   /* with TLS: owned */
+    size_t len, pinned;     /* on the wire; of memory, until it is written */
     bool busy;
     bool dropped; /* never given to libuv; send is to be released */
 };
 
 struct peer {
     uv_tcp_t tcp;
+    struct tls *tls; /* NULL: plain */
     struct peers *set;
     struct http_conn conn;
     struct http_stream stream;
@@ -95,9 +101,36 @@ void peer_close(struct peer *, const char *reason);
 void peer_reset(struct peer *, const char *reason);
 /* Does all that can be done now. Never from inside a handler's function. */
 void peer_pump(struct peer *);
+
+/* Of peer_io.c. */
+int peer_begin_tls(struct peer *, SSL_CTX *) ZKV_MUST_CHECK; /* ZERR_NOMEM */
 bool peer_wants_read(const struct peer *);
+void peer_start_reading(struct peer *);
+/* Bytes in the current buffer that are not consumed. */
+size_t peer_unread(const struct peer *);
+/* With TLS: reads what it has. False: there is nothing new. */
+bool peer_fill(struct peer *);
+/* With TLS: some of a handshake or record is there, and not passed on. */
+bool peer_tls_waits(const struct peer *);
+/* There is no handshake to be done first. */
+bool peer_can_answer(const struct peer *);
+void peer_drop_current(struct peer *);
+/* Writes both as far as the socket takes them at once; what is left is copied and follows. */
+void peer_write_now(struct peer *, struct slice head, struct slice body);
+void peer_send(struct peer *, struct http_send *);
+/* Sends what TLS has left in its buffer, unless a write is on its way, behind which it will follow. */
+void peer_flush(struct peer *);
+/* Releases sends that never became writes. */
+void peer_release_dropped(struct peer *);
+/* Everything is with the kernel. */
+bool peer_all_written(const struct peer *);
+/* Nothing is written behind this. */
+void peer_end_writing(struct peer *);
+/* The last words on a connection that is about to be closed, as far as the socket takes them. */
+void peer_say_goodbye(struct peer *);
 /* The client has taken some of its answer. */
 void peer_took_some(struct peer *);
+void peer_uncount_unsent(struct peer *, size_t n);
 
 /* Of peer_clock.c. */
 enum peer_clock peer_which_clock(const struct peer *);

@@ -38,6 +38,7 @@
 #include "server/child.h"
 #include "server/peer.h"
 #include "server/status.h"
+#include "server/tls_cert.h"
 #include "server/workers.h"
 
 #define DRAIN_MS 5000
@@ -63,7 +64,7 @@ struct server {
     struct rlimit nofile; /* as we were started */
     unsigned max_peers;
     struct sockaddr_storage addr;
-    char addr_text[ADDR_TEXT_BYTES], host_text[ADDR_TEXT_BYTES];
+    char addr_text[ADDR_TEXT_BYTES], host_text[TLS_CERT_NAME_MAX + 8];
     struct status status;
 
     uv_loop_t loop;
@@ -77,6 +78,7 @@ struct server {
     struct store *store;
     struct s3_auth *auth;
     struct s3 *s3;
+    struct tls_cert *tls_cert;
     struct peers *peers;
     struct child *child;
 };
@@ -313,6 +315,10 @@ static int check_options(struct server *s, struct zerr_info *info)
                          "-bucket: 1 to 63 letters, digits, '.', '-' and '_', not beginning with "
                          "'.'");
     }
+    if ((c->tls_cert_path == NULL) != (c->tls_key_path == NULL)) {
+        return zerr_fail(info, ZERR_INVALID, 0, "-tls-cert and -tls-key go together: %s is missing",
+                         c->tls_key_path == NULL ? "-tls-key" : "-tls-cert");
+    }
     int rc = addr_parse(c->addr, &s->addr, info);
     if (rc != 0) {
         return rc;
@@ -445,6 +451,14 @@ static int open_auth(struct server *s, struct zerr_info *info)
     return c->auth_path != NULL ? s3_auth_open(&auth_config, &s->auth, info) : 0;
 }
 
+static int open_tls(struct server *s, struct zerr_info *info)
+{
+    const struct server_config *c = s->config;
+    return c->tls_cert_path != NULL
+               ? tls_cert_open(c->tls_cert_path, c->tls_key_path, &s->tls_cert, info)
+               : 0;
+}
+
 static int open_store(struct server *s, struct zerr_info *info)
 {
     const struct server_config *c = s->config;
@@ -470,12 +484,13 @@ static int open_store(struct server *s, struct zerr_info *info)
     if (rc != 0) {
         return zerr_fail(info, rc, 0, "%s: %s", c->dir, zerr_text(&why, rc));
     }
-    const struct s3_config s3_config = {.store = s->store, .bucket = c->bucket, .auth = s->auth};
+    const struct s3_config s3_config = {
+        .store = s->store, .bucket = c->bucket, .auth = s->auth, .https = s->tls_cert != NULL};
     rc = s3_create(&s3_config, &s->s3);
     if (rc != 0) {
         return rc;
     }
-    const struct peer_config peer_config = {.max_peers = s->max_peers};
+    const struct peer_config peer_config = {.max_peers = s->max_peers, .tls_cert = s->tls_cert};
     return peers_create(&s->loop, s3_handler(s->s3), &peer_config, &s->peers);
 }
 
@@ -502,8 +517,11 @@ static int start_listening(struct server *s, struct zerr_info *info)
         return listen_failed(s, rc, info);
     }
     addr_format(&s->addr, s->addr_text);
-    addr_format(&s->addr, s->host_text);
-    if (s->addr.ss_family != AF_INET || addr_is_any(&s->addr)) {
+    const char *name = s->tls_cert != NULL ? tls_cert_name(s->tls_cert) : "";
+    (void)snprintf(s->host_text, sizeof s->host_text, "%s", s->addr_text);
+    if (name[0] != '\0') { /* what clients check it against */
+        (void)snprintf(s->host_text, sizeof s->host_text, "%s:%u", name, addr_port(&s->addr));
+    } else if (s->addr.ss_family != AF_INET || addr_is_any(&s->addr)) {
         (void)snprintf(s->host_text, sizeof s->host_text, "localhost:%u", addr_port(&s->addr));
     }
     return 0;
@@ -511,7 +529,7 @@ static int start_listening(struct server *s, struct zerr_info *info)
 
 static int start_child(struct server *s, struct zerr_info *info)
 {
-    char url[ADDR_TEXT_BYTES + 80];
+    char url[sizeof s->host_text + 80];
     s->status.on_terminal = false; /* CMD has it now: no live line */
     (void)snprintf(url, sizeof url, "s3c://%s/%s", s->host_text, s->config->bucket);
     if (setenv(URL_VARIABLE, url, 1) != 0) {
@@ -542,8 +560,8 @@ static int start_serving(struct server *s, struct zerr_info *info)
     }
     (void)uv_prepare_start(&s->prepare, on_prepare);
     s->state = SERVING;
-    const struct status_where where = {s->addr_text, s->host_text, s->config->bucket,
-                                       s->config->dir, s->config->auth_path};
+    const struct status_where where = {s->addr_text,   s->host_text,         s->config->bucket,
+                                       s->config->dir, s->config->auth_path, s->tls_cert != NULL};
     struct store_stats stats;
     store_get_stats(s->store, &stats);
     status_print_start(&s->status, &where, &stats);
@@ -565,6 +583,7 @@ static void server_finish(struct server *s)
     }
     s3_destroy(s->s3);
     s3_auth_close(s->auth);
+    tls_cert_close(s->tls_cert);
     server_workers_destroy(s->workers);
     vfs_posix_close(s->vfs);
 }
@@ -590,6 +609,9 @@ int server_run(const struct server_config *config)
     }
     if (rc == 0) {
         rc = open_auth(s, &info);
+    }
+    if (rc == 0) {
+        rc = open_tls(s, &info);
     }
     if (rc == 0) {
         rc = open_store(s, &info);

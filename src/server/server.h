@@ -25,9 +25,10 @@ struct server_config {
     const char *dir;
     const char *addr; /* HOST:PORT, port 0: the system chooses */
     const char *bucket;
-    const char *auth_path;  /* the credentials file; NULL: any program on this machine may ask */
-    uint64_t auth_skew_s;   /* how far clocks may be apart, in seconds */
-    const char *index_path; /* NULL: in dir */
+    const char *auth_path; /* the credentials file; NULL: any program on this machine may ask */
+    const char *tls_cert_path, *tls_key_path; /* both NULL: without TLS */
+    uint64_t auth_skew_s;                     /* how far clocks may be apart, in seconds */
+    const char *index_path;                   /* NULL: in dir */
     uint64_t block_size;
     uint64_t reserve; /* as store_config.reserve */
     enum store_sync sync;

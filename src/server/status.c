@@ -126,25 +126,29 @@ static void print_found(const struct store_stats *s)
 void status_print_start(struct status *st, const struct status_where *w,
                         const struct store_stats *s)
 {
-    static const char flags[] = "--backend-options no-ssl s3c";
+    const char *flags = w->https ? "s3c" : "--backend-options no-ssl s3c";
     status_say(st, NULL);
     st->last.store = *s;
     st->shown_ns = uv_hrtime();
     if (!tell()) {
         return;
     }
-    fprintf(stderr, "listening on %s, bucket %s, directory %s\n", w->addr, w->bucket, w->dir);
+    fprintf(stderr, "listening on %s%s, bucket %s, directory %s\n", w->https ? "https://" : "",
+            w->addr, w->bucket, w->dir);
     print_found(s);
     fprintf(stderr,
-            "S3QL, with %s%s (mkfs.s3ql once, for a new file system):\n"
+            "S3QL, with %s%s (mkfs.s3ql once, for a new file system%s):\n"
             "  mkfs.s3ql %s://%s/%s\n"
             "  mount.s3ql %s://%s/%s MOUNTPOINT\n"
             "  umount.s3ql MOUNTPOINT\n"
             "To stop the server: first umount.s3ql, then Ctrl+C.\n",
             w->auth_path != NULL ? "a backend login and password of "
                                  : "any backend login and password",
-            w->auth_path != NULL ? w->auth_path : "", flags, w->host, w->bucket, flags, w->host,
-            w->bucket);
+            w->auth_path != NULL ? w->auth_path : "",
+            w->https ? "; where the certificate's CA is not known, with\n"
+                       "--backend-options ssl-ca-path=CA.pem"
+                     : "",
+            flags, w->host, w->bucket, flags, w->host, w->bucket);
 }
 
 /* What moved between two moments counts; gauges alone do not. */

@@ -31,6 +31,7 @@ struct status_where {
     const char *host; /* for S3QL's storage URL, which knows no IPv6 addresses: "127.0.0.1:7711" */
     const char *bucket, *dir;
     const char *auth_path; /* where passwords come from; NULL: any will do */
+    bool https;
 };
 
 void status_init(struct status *);

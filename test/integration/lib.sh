@@ -5,6 +5,9 @@
 #   start_server DIR OPT..  starts it, waits until it listens; sets SERVER_PID, SERVER_ADDR
 #                           (host:port), SERVER_URL (http://host:port), SERVER_BUCKET (.../bucket);
 #                           what it writes is in $SERVER_LOG
+#   make_ca DIR             a CA and one below it: DIR/ca.pem is what clients must know
+#   make_pair DIR NAME OPT..  DIR/NAME.pem (with the lower CA) and DIR/NAME.key for localhost and
+#                           127.0.0.1; OPT for openssl req -newkey, default P-256
 #   run_server OPT..        for starts that must fail: its exit code in $STATUS, its words in $OUT
 #   stop_server [SIGNAL]    sends it (default INT), waits; the exit code is in $STATUS
 #   kill_server             kill -9, waits
@@ -13,6 +16,7 @@
 #   expect_eq WHAT GOT WANTED, expect_match WHAT GOT GLOB, fail TEXT, ok TEXT
 #
 # SERVER_WRAP may hold a command to put in front of the server (valgrind, a ulimit wrapper).
+# With ZKV_TLS=1 every server speaks TLS, and curl and the clients of test/support know its CA.
 set -u
 export LC_ALL=C
 
@@ -91,10 +95,46 @@ server_line()
     grep -q '^listening on ' "$SERVER_LOG" || ! kill -0 "$SERVER_PID" 2>/dev/null
 }
 
+# Quietly, unless it fails.
+openssl_said()
+{
+    openssl "$@" >"$WORK/openssl" 2>&1 || fail "openssl $1: $(cat "$WORK/openssl")"
+}
+
+make_ca()
+{
+    mkdir -p "$1"
+    openssl_said req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=root \
+        -keyout "$1/ca.key" -out "$1/ca.pem"
+    openssl_said req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=lower \
+        -keyout "$1/lower.key" -out "$1/lower.csr"
+    openssl_said x509 -req -in "$1/lower.csr" -CA "$1/ca.pem" -CAkey "$1/ca.key" -CAcreateserial -days 30 \
+        -extfile <(echo basicConstraints=critical,CA:true) -out "$1/lower.pem"
+}
+
+make_pair()
+{
+    local at=$1/$2
+    shift 2
+    [ $# -gt 0 ] || set -- ec -pkeyopt ec_paramgen_curve:P-256
+    openssl_said req -newkey "$@" -nodes -subj /CN=localhost -keyout "$at.key.new" -out "$at.csr"
+    openssl_said x509 -req -in "$at.csr" -CA "${at%/*}/lower.pem" -CAkey "${at%/*}/lower.key" -CAcreateserial \
+        -days 20 -extfile <(echo subjectAltName=DNS:localhost,IP:127.0.0.1) -out "$at.pem.new"
+    cat "${at%/*}/lower.pem" >>"$at.pem.new"
+    chmod 600 "$at.key.new"
+    mv "$at.pem.new" "$at.pem" # one after the other, as such programs do
+    mv "$at.key.new" "$at.key"
+}
+
 start_server()
 {
     local dir=$1
     shift
+    if [ -n "${ZKV_TLS:-}" ]; then
+        [ -e "$WORK/tls/ca.pem" ] || { make_ca "$WORK/tls" && make_pair "$WORK/tls" server; }
+        set -- "$@" -tls-cert "$WORK/tls/server.pem" -tls-key "$WORK/tls/server.key"
+        export CURL_CA_BUNDLE=$WORK/tls/ca.pem ZKV_CA=$WORK/tls/ca.pem
+    fi
     N_STARTS=$((N_STARTS + 1))
     SERVER_LOG=$WORK/server-$N_STARTS.log
     : >"$SERVER_LOG"
@@ -104,7 +144,9 @@ start_server()
     wait_for "${SERVER_START_SECONDS:-60}" server_line || fail "the server does not listen"
     SERVER_ADDR=$(sed -n 's/^listening on \([^ ,]*\).*/\1/p' "$SERVER_LOG" | head -n 1)
     [ -n "$SERVER_ADDR" ] || fail "the server did not start"
-    SERVER_URL=http://$SERVER_ADDR
+    SERVER_URL=http://${SERVER_ADDR#https://}
+    [ "$SERVER_ADDR" = "${SERVER_ADDR#https://}" ] || SERVER_URL=$SERVER_ADDR
+    SERVER_ADDR=${SERVER_ADDR#https://}
     SERVER_BUCKET=$SERVER_URL/bucket
 }
 

@@ -2,26 +2,25 @@
 """What is too much, and what comes too late.
 
   limits.py ADDR PID        sizes and numbers, each at its limit and one above
-  limits.py ADDR deadlines  who says nothing for how long is closed when (two minutes)"""
+  limits.py ADDR deadlines  who says nothing for how long is closed when (two minutes)
+
+Over TLS where s3client.py says so."""
 import os
 import re
 import socket
 import sys
+import ssl
 import threading
 import time
+
+import s3client
 
 HOST = "Host: localhost\r\n"
 failures = []
 
 
 def connect(address, rcvbuf=0):
-    host, port = address.rsplit(":", 1)
-    sock = socket.socket()
-    if rcvbuf:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-    sock.settimeout(200)
-    sock.connect((host, int(port)))
-    return sock
+    return s3client.connect(address, rcvbuf, 200)
 
 
 def ask(address, data):
@@ -133,7 +132,7 @@ def lifetime(sock, trickle=b"", every=1.0):
             if not more:
                 return time.monotonic() - began, got
             got += more
-        except (socket.timeout, BlockingIOError):
+        except (socket.timeout, BlockingIOError, ssl.SSLWantReadError):
             pass
         except (BrokenPipeError, ConnectionResetError):
             return time.monotonic() - began, got

@@ -1,7 +1,8 @@
 /* Connections over real loopback sockets, with a toy handler behind them. Client and server share
  * one thread: the client's sockets do not block, and its helpers turn the loop while they wait.
  * Each test ends by closing the loop, which must find nothing left, and counting descriptors.
- * Included by one file of each test program; its main() begins with rig_prepare(). */
+ * Included by one file of each test program; its main() is rig_run(). With RIG_TLS all of it is done
+ * over TLS (tls_client.h). */
 #ifndef ZKV_TEST_PEER_RIG_H
 #define ZKV_TEST_PEER_RIG_H
 
@@ -24,6 +25,9 @@
 
 #include "http/http_limits.h"
 #include "server/peer_set.h"
+#ifdef RIG_TLS
+#include "support/tls_client.h"
+#endif
 
 #define PATIENCE_MS 20000
 #define MAX_HELD 64
@@ -116,7 +120,7 @@ static inline void send_more(struct toy *t, struct http_stream *s)
         t->n_out++;
         t->n_streamed += n;
         t->in_call = true;
-        s->ops->send(s, send);
+        (s->ops->send)(s, send); /* not the one of RIG_TLS */
         t->in_call = false;
     }
 }
@@ -263,13 +267,17 @@ static inline void on_connection(uv_stream_t *listener, int status)
 static inline void start(const struct peer_config *config)
 {
     struct sockaddr_in addr;
+    struct peer_config with_tls = config != NULL ? *config : (struct peer_config){0};
+#ifdef RIG_TLS
+    with_tls.tls_cert = tls_served;
+#endif
     fx = (struct fixture){.n_fds = count_fds()};
     fx.toy.handler =
         (struct http_handler){handle_request, handle_body, handle_end, handle_sent, handle_done};
     assert_int_equal(uv_loop_init(&fx.loop), 0);
     assert_int_equal(uv_timer_init(&fx.loop, &fx.toy.timer), 0);
     fx.toy.timer.data = &fx.toy;
-    assert_int_equal(peers_create(&fx.loop, &fx.toy.handler, config, &fx.peers), 0);
+    assert_int_equal(peers_create(&fx.loop, &fx.toy.handler, &with_tls, &fx.peers), 0);
     assert_int_equal(uv_tcp_init(&fx.loop, &fx.listener), 0);
     assert_int_equal(uv_ip4_addr("127.0.0.1", 0, &addr), 0);
     assert_int_equal(uv_tcp_bind(&fx.listener, (const struct sockaddr *)&addr, 0), 0);
@@ -346,6 +354,9 @@ static inline int dial(int rcvbuf)
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     fx.accept_error = 0;
     wait_for(fx.peers->stat.n_accepted > before || fx.accept_error != 0);
+#ifdef RIG_TLS
+    wait_for(tls_client_connect(fd) == 1 || errno != EAGAIN);
+#endif
     return fd;
 }
 
@@ -427,6 +438,16 @@ static inline void read_head(int fd)
     }
 }
 
+/* How a connection looks that ends where it should not: with TLS never like one that should. */
+static inline bool is_cut(ssize_t n)
+{
+#ifdef RIG_TLS
+    return n < 0 && errno == ECONNABORTED;
+#else
+    return n == 0;
+#endif
+}
+
 /* Returns how much came before the end of the connection or of size; checks each byte. */
 static inline uint64_t read_pattern(int fd, uint64_t size)
 {
@@ -434,10 +455,10 @@ static inline uint64_t read_pattern(int fd, uint64_t size)
     uint64_t off = 0;
     for (uint64_t until = now_ms() + PATIENCE_MS; off < size; turn()) {
         ssize_t n = recv(fd, part, sizeof(part), 0);
-        if (n == 0) {
+        if (is_cut(n)) {
             break;
         }
-        assert_true(n > 0 || errno == EAGAIN);
+        assert_true(n > 0 || (n < 0 && errno == EAGAIN));
         for (ssize_t i = 0; i < n; i++, off++) {
             assert_int_equal(part[i], pattern[off % 251]);
         }
@@ -457,7 +478,27 @@ static inline bool rig_prepare(void)
     for (size_t i = 0; i < sizeof(pattern); i++) {
         pattern[i] = (uint8_t)(i % 251);
     }
+#ifdef RIG_TLS
+    return tls_client_prepare();
+#else
     return true;
+#endif
+}
+
+static inline void rig_finish(void)
+{
+#ifdef RIG_TLS
+    tls_client_finish();
+#endif
+}
+
+/* The exit code of the program. */
+#define rig_run(tests)                                                                             \
+    (rig_prepare() ? run_and_finish(cmocka_run_group_tests(tests, NULL, NULL)) : 1)
+static inline int run_and_finish(int code)
+{
+    rig_finish();
+    return code;
 }
 
 #endif

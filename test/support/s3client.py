@@ -1,10 +1,15 @@
 """A small S3 client for the tests: signs nothing, hides nothing, uses only Python's own library.
 
 One Client is one connection; it is not for several threads. Paths are sent as they are given to
-raw(); the other calls quote keys as S3QL does."""
+raw(); the other calls quote keys as S3QL does.
+
+With ZKV_CA in the environment, the file of a CA, all connections speak TLS."""
 import hashlib
 import http.client
+import os
 import re
+import socket
+import ssl
 import urllib.parse
 import xml.etree.ElementTree as ET
 
@@ -36,11 +41,34 @@ class Failure(Exception):
     pass
 
 
+def tls_context():
+    """None: TLS is not spoken."""
+    ca = os.environ.get("ZKV_CA")
+    return ssl.create_default_context(cafile=ca) if ca else None
+
+
+TLS = tls_context()
+
+
+def connect(address, rcvbuf=0, timeout=None):
+    """A connected socket, for those who make their own requests."""
+    host, port = address.rsplit(":", 1)
+    sock = socket.socket()
+    if rcvbuf:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+    sock.settimeout(timeout)
+    sock.connect((host, int(port)))
+    return TLS.wrap_socket(sock, server_hostname=host, suppress_ragged_eofs=False) if TLS else sock
+
+
 class Client:
     def __init__(self, address, bucket="bucket", timeout=60):
         self.address = address
         self.bucket = bucket
-        self.connection = http.client.HTTPConnection(address, timeout=timeout)
+        if TLS:
+            self.connection = http.client.HTTPSConnection(address, timeout=timeout, context=TLS)
+        else:
+            self.connection = http.client.HTTPConnection(address, timeout=timeout)
 
     def close(self):
         self.connection.close()

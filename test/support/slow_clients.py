@@ -16,10 +16,11 @@ import multiprocessing
 import os
 import resource
 import socket
+import ssl
 import sys
 import time
 
-from s3client import Client
+from s3client import Client, connect
 
 LARGE = 24 << 20
 MIB_MAX = 64
@@ -27,15 +28,6 @@ HEAD_S, BODY_S, LATE_S = 10, 30, 4
 TRICKLE = 300
 TURNS = 50
 N_KEYS = 1000
-
-
-def connect(address, rcvbuf=0):
-    host, port = address.rsplit(":", 1)
-    sock = socket.socket()
-    if rcvbuf:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-    sock.connect((host, int(port)))
-    return sock
 
 
 # ---- the good client: a process of its own, which says (when, milliseconds) of each request ----
@@ -104,7 +96,7 @@ class Slow:
                 self.sock.send(b"x" * (TRICKLE if self.kind == "body" else 1))
             got = self.sock.recv(TRICKLE)
             return bool(got) and b" 408 " not in got and b" 503 " not in got
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return True
         except OSError:
             return False

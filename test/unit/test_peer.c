@@ -367,5 +367,5 @@ int main(void)
         cmocka_unit_test(a_client_that_goes_away_cuts_its_request),
         cmocka_unit_test(a_client_that_only_stops_sending_gets_its_answer),
     };
-    return rig_prepare() ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
+    return rig_run(tests);
 }

@@ -283,5 +283,5 @@ int main(void)
         cmocka_unit_test(an_orderly_stop_is_bounded),
         cmocka_unit_test(an_orderly_stop_without_connections_is_told_from_the_loop),
     };
-    return rig_prepare() ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
+    return rig_run(tests);
 }
