@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #define BUF_MIN 64
-#define ARENA_ALIGN 16
+#define ARENA_ALIGN _Alignof(max_align_t) /* malloc()'s: 8 on 32-bit ARM */
 #define ARENA_CHUNK 4096
 
 void buf_finish(struct buf *b)

@@ -4,7 +4,7 @@
  * buffer as it was. ptr moves when it grows: slices into it are valid until the next append.
  *
  * arena: allocations that die together. Init with {0}; arena_reset() frees all but keeps one
- * chunk, arena_finish() frees everything. Memory is aligned to 16 bytes and not zeroed. */
+ * chunk, arena_finish() frees everything. Memory is aligned as malloc()'s and not zeroed. */
 #ifndef ZKV_BASE_BUF_H
 #define ZKV_BASE_BUF_H
 

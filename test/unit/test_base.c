@@ -182,7 +182,7 @@ static void test_an_arena_hands_out_aligned_memory_that_stays_put(void **state)
         for (i = 0; i < 10; i++) {
             p[i] = arena_alloc(&a, sizes[i]);
             assert_non_null(p[i]);
-            assert_int_equal((uintptr_t)p[i] % 16, 0);
+            assert_int_equal((uintptr_t)p[i] % _Alignof(max_align_t), 0);
             memset(p[i], (int)i, sizes[i]);
         }
         for (i = 0; i < 10; i++) {
