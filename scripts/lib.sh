@@ -87,6 +87,13 @@ install_packages()
     fi
 }
 
+# The mirror this system uses, so that a local one is used here too; nothing if it is not plain.
+mirror()
+{
+    apt-get indextargets --format '$(REPO_URI) $(ORIGIN)' 'Created-By: Packages' 2>/dev/null |
+        awk '$2 == "Debian" && $1 ~ /^https?:/ && $1 !~ /security/ {print $1; exit}'
+}
+
 # configure DIR MESON-OPTION...: sets DIR up for a build of this tree. The options count the first time
 # only. meson looks for files when it configures, so it does again when there are others.
 configure()
