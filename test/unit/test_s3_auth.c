@@ -467,6 +467,42 @@ static void version_2_in_the_query_holds_for_its_time(void **state)
     change_each_byte(&e, &req.target);
 }
 
+static void version_2_signs_what_decides(void **state)
+{
+    static const char *const extras[] = {"acl",        "delete",       "uploads",
+                                         "uploadId=1", "partNumber=1", "versionId=null",
+                                         "versions",   "tagging",      "response-content-type=a"};
+    char target[100];
+
+    (void)state;
+    expect_in(&V2_GET);
+    add("x-amz-copy-source", "/johnsmith/other");
+    assert_int_equal(check_at(V2_GET.now), ZERR_INVALID);
+    assert_int_equal(why.code, S3_SIGNATURE_DOES_NOT_MATCH);
+    for (size_t i = 0; i < sizeof(extras) / sizeof(extras[0]); i++) {
+        prepare(&V2_GET);
+        (void)snprintf(target, sizeof(target), "%s?%s", V2_GET.target, extras[i]);
+        req.target = slice_str(target);
+        assert_int_equal(check_at(V2_GET.now), ZERR_INVALID);
+        assert_int_equal(why.code, S3_SIGNATURE_DOES_NOT_MATCH);
+    }
+}
+
+static void a_signature_is_for_one_method(void **state)
+{
+    static const struct example *const all[] = {&GET_OBJECT, &PRESIGNED, &V2_GET};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        for (int method = HTTP_METHOD_GET; method <= HTTP_METHOD_OPTIONS; method++) {
+            prepare(all[i]);
+            req.method = (enum http_method)method;
+            assert_int_equal(check_at(all[i]->now) == 0, method == HTTP_METHOD_GET);
+            assert_true(method == HTTP_METHOD_GET || why.code == S3_SIGNATURE_DOES_NOT_MATCH);
+        }
+    }
+}
+
 static void version_2_does_not_go_with_chunks(void **state)
 {
     (void)state;
@@ -561,6 +597,8 @@ int main(void)
         A(presigned_requests_hold_for_their_time),
         A(presigned_requests_must_say_all),
         A(version_2_in_the_query_holds_for_its_time),
+        A(version_2_signs_what_decides),
+        A(a_signature_is_for_one_method),
         A(version_2_does_not_go_with_chunks),
         A(what_clients_do_differently_is_understood),
         A(who_it_is_decides_what_they_may),
