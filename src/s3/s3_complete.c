@@ -114,7 +114,7 @@ static int read_request(struct s3_exchange *x, struct complete_spec *spec, struc
         err = s3_change_condition(&x->head, &spec->cond);
     }
     if (err == ZERR_UNSUPPORTED) {
-        s3_refuse(x, S3_NOT_IMPLEMENTED, "Of If-None-Match only * is offered here.");
+        s3_refuse(x, S3_NOT_IMPLEMENTED, S3_CONDITIONS_OFFERED);
         return ZERR_INVALID;
     }
     if (err == 0) {

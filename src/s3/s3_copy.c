@@ -260,7 +260,7 @@ static void copy_start(struct s3_exchange *x)
     s->spec.key = x->route.key;
     err = s3_change_condition(&x->head, &s->spec.cond);
     if (err == ZERR_UNSUPPORTED) {
-        s3_refuse(x, S3_NOT_IMPLEMENTED, "Of If-None-Match only * is offered here.");
+        s3_refuse(x, S3_NOT_IMPLEMENTED, S3_CONDITIONS_OFFERED);
         return;
     }
     if (err == 0) {

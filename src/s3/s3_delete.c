@@ -28,7 +28,7 @@ static void one_start(struct s3_exchange *x)
     int err = s3_change_condition(&x->head, &cond);
 
     if (err == ZERR_UNSUPPORTED || (err == 0 && cond.if_absent)) {
-        s3_refuse(x, S3_NOT_IMPLEMENTED, "If-None-Match is not offered here.");
+        s3_refuse(x, S3_NOT_IMPLEMENTED, S3_CONDITIONS_OFFERED);
         return;
     }
     if (err != 0) {

@@ -133,6 +133,9 @@ void s3_head_parse(const struct http_request *req, struct s3_head *ret)
             }
         }
         ret->n_meta += s3_is_meta_name(h->name);
+        if (s3_has_prefix_nocase(h->name, "x-amz-if-match-")) {
+            ret->other_condition = h->value.ptr != NULL ? h->value : SLICE_LIT("");
+        }
         if (s3_has_prefix_nocase(h->name, "x-amz-server-side-encryption") ||
             s3_has_prefix_nocase(h->name, "x-amz-copy-source-server-side-encryption")) {
             ret->encryption = h->value.ptr != NULL ? h->value : SLICE_LIT("");
@@ -441,6 +444,10 @@ int s3_change_condition(const struct s3_head *head, struct condition *ret)
 {
     struct condition c = {0};
 
+    if (head->if_modified_since.ptr != NULL || head->if_unmodified_since.ptr != NULL ||
+        head->other_condition.ptr != NULL) {
+        return ZERR_UNSUPPORTED;
+    }
     if (head->if_none_match.ptr != NULL) {
         if (!slice_eq_str(head->if_none_match, "*")) {
             return ZERR_UNSUPPORTED;

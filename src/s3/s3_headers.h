@@ -31,7 +31,7 @@ struct s3_head {
     /* Refused: what they promise must not be ignored (s3_head_refused()). encryption: any of
      * x-amz-server-side-encryption*, and those of a copy's source. */
     struct slice encryption, lock_mode, lock_until, legal_hold, bucket_lock, tagging, write_offset;
-    struct slice acl;
+    struct slice acl, other_condition; /* of x-amz-if-match-*: refused, too */
     struct slice checksum_algorithm, checksum_type, mp_object_size;
 
     struct slice copy_source, copy_source_range, metadata_directive, copy_if_match,
@@ -93,6 +93,10 @@ struct s3_conditions {
 enum s3_verdict s3_judge(const struct s3_conditions *, const struct object *);
 /* True if the list of entity tags (or "*") names the object's; a W/ before one is ignored. */
 bool s3_etag_listed(struct slice list, const struct object *);
+
+#define S3_CONDITIONS_OFFERED                                                                      \
+    "Of the conditions of a change only If-Match and, where something is stored, "                 \
+    "If-None-Match: * are offered here."
 
 /* The conditions of a change. ZERR_UNSUPPORTED: one that is not offered; ZERR_PRECONDITION: one
  * that cannot hold. */

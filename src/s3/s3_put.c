@@ -90,7 +90,7 @@ static int read_object_headers(struct s3_exchange *x, struct put_spec *spec)
     int err = s3_change_condition(h, &spec->cond);
 
     if (err == ZERR_UNSUPPORTED) {
-        s3_refuse(x, S3_NOT_IMPLEMENTED, "Of If-None-Match only * is offered here.");
+        s3_refuse(x, S3_NOT_IMPLEMENTED, S3_CONDITIONS_OFFERED);
         return ZERR_INVALID;
     }
     if (err == 0) {

@@ -233,6 +233,15 @@ static void conditions_on_writing_hold(void **state)
     (void)request(&t, HTTP_METHOD_DELETE, "/bucket/c", NULL, "If-Match",
                   "\"c4ca4238a0b923820dcc509a6f75849b\"", NULL);
     assert_error(&t, 412, "PreconditionFailed");
+    static const char *const others[] = {"If-Modified-Since", "If-Unmodified-Since",
+                                         "x-amz-if-match-size",
+                                         "x-amz-if-match-last-modified-time"};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        (void)request(&t, HTTP_METHOD_PUT, "/bucket/c", "2", others[i], "0", NULL);
+        assert_error(&t, 501, "NotImplemented");
+        (void)request(&t, HTTP_METHOD_DELETE, "/bucket/c", NULL, others[i], "0", NULL);
+        assert_error(&t, 501, "NotImplemented");
+    }
     (void)request(&t, HTTP_METHOD_PUT, "/bucket/c", "3", "If-None-Match", "\"x\"", NULL);
     assert_error(&t, 501, "NotImplemented");
     assert_int_equal(request(&t, HTTP_METHOD_GET, "/bucket/c", NULL, NULL), 200);
