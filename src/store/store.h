@@ -265,7 +265,7 @@ int store_complete_upload(struct store *, const struct complete_spec *,
                           void (*done)(void *user, int status, const struct object *obj, size_t at),
                           void *user) ZKV_MUST_CHECK;
 
-/* Gives it up, with its parts. ZERR_NO_UPLOAD if there is none. */
+/* Gives it up, with its parts. ZERR_NO_UPLOAD if there is none (of number 0 at once). */
 int store_abort_upload(struct store *, struct slice key, uint64_t upload, store_done_fn,
                        void *user) ZKV_MUST_CHECK;
 

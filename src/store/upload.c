@@ -40,6 +40,9 @@ int store_abort_upload(struct store *st, struct slice key, uint64_t upload, stor
                        void *user)
 {
     struct record rec = {.op = RECORD_ABORT, .key = key, .upload = upload};
+    if (upload == 0) { /* of none: no frame may say so */
+        return ZERR_NO_UPLOAD;
+    }
     return change_submit(st, &rec, NULL, &(struct change_answer){.done = done, .user = user});
 }
 
