@@ -115,7 +115,7 @@ static int see_frame(void *user, const struct scan_frame *f)
         break;
     case SCAN_BAD_RECORD:
         loose.len = f->len;
-        loose.may_be_late = f->head.kind == FRAME_PUT;
+        loose.may_be_late = frame_has_body(f->head.kind);
         break;
     case SCAN_GARBAGE:
         if (!c->block->file->open) {

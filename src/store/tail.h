@@ -35,7 +35,7 @@ struct tail_loose { /* a frame that was never committed, or dropped */
     struct place at;
     bool headless;    /* no head there */
     bool unreadable;  /* its record or head is there and does not check: left alone */
-    bool may_be_late; /* an upload's: it may have been committed after what lies behind it */
+    bool may_be_late; /* of a body: it may have been committed after what lies behind it */
     uint64_t len;     /* not 0: may be torn */
 };
 

@@ -191,6 +191,42 @@ static void a_torn_record_before_frames_of_earlier_rounds_becomes_void(void **st
     fx_finish(&f);
 }
 
+static void on_begun(void *user, int status, uint64_t upload)
+{
+    assert_int_equal(status, 0);
+    *(uint64_t *)user = upload;
+}
+
+/* The same of a part of a multipart upload. */
+static void a_torn_part_before_frames_of_earlier_rounds_becomes_void(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct frames after;
+    static uint8_t body[BODY_LEN];
+    struct upload_spec begun = {.key = SLICE_LIT("whole")};
+    struct put_spec part = {.key = begun.key, .size = BODY_LEN, .part = 1};
+    static const struct put_ops nobody;
+    struct put *put;
+    fx_init(&f, 0);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(store_begin_upload(f.st, &begun, on_begun, &part.upload), 0);
+    fx_pump(&f);
+    assert_int_equal(put_begin(f.st, &part, &nobody, NULL, &put), 0);
+    assert_int_equal(fx_put(&f, "a", slice_of(body, BODY_LEN), 0), 0);
+    assert_int_equal(fx_put(&f, "b", slice_of(body, BODY_LEN), 0), 0);
+    fx_kill(&f);
+    scan(&f, "open0000000000", &after);
+    assert_int_equal(after.v[1].verdict, SCAN_UNCOMMITTED);
+    spoil_record(&f, "open0000000000", after.v[1].off);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_stop(&f), 0);
+    assert_null(strstr(f.notes, "damaged"));
+    scan(&f, "block0000000000", &after);
+    assert_int_equal(after.v[1].verdict, SCAN_VOID);
+    fx_finish(&f);
+}
+
 /* The same place, but now a number is missing that was acknowledged. */
 static void an_acknowledged_record_before_frames_of_earlier_rounds_is_damage(void **state)
 {
@@ -244,6 +280,7 @@ int main(void)
         cmocka_unit_test(zeros_at_the_end_are_cut_off),
         cmocka_unit_test(zeros_before_frames_of_later_rounds_stay_as_the_damage_they_are),
         cmocka_unit_test(a_torn_record_before_frames_of_earlier_rounds_becomes_void),
+        cmocka_unit_test(a_torn_part_before_frames_of_earlier_rounds_becomes_void),
         cmocka_unit_test(an_acknowledged_record_before_frames_of_earlier_rounds_is_damage),
         cmocka_unit_test(a_block_without_header_is_moved_out_of_the_way),
     };
