@@ -104,7 +104,7 @@ void db_batch_destroy(struct db_batch *);
  * compressed record is made before anything is fed to deflate. */
 int db_batch_add(struct db_batch *, const struct record *) ZKV_MUST_CHECK;
 uint64_t db_batch_count(const struct db_batch *); /* of the history: revisions */
-bool db_batch_is_empty(const struct db_batch *);  /* no records of any kind */
+uint64_t db_batch_n_all(const struct db_batch *); /* of any kind */
 uint64_t db_batch_bytes(const struct db_batch *); /* memory held, compressed */
 /* Finishes the member: the message's scalars behind the records, gzip trailer, header with the
  * extra field. The bytes are valid until the next call on the batch. May be called again (after a

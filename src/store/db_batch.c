@@ -80,9 +80,9 @@ uint64_t db_batch_count(const struct db_batch *b)
     return b->count;
 }
 
-bool db_batch_is_empty(const struct db_batch *b)
+uint64_t db_batch_n_all(const struct db_batch *b)
 {
-    return b->count + b->events == 0;
+    return b->count + b->events;
 }
 
 uint64_t db_batch_bytes(const struct db_batch *b)

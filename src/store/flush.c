@@ -342,4 +342,6 @@ void index_fill_mark(const struct store *st, struct index_mark *m)
     m->db_last_member_rev = st->db_last.rev;
     m->db_length = st->db_end.off;
     m->db_members = st->db_members;
+    m->unflushed = db_batch_n_all(st->batch);
+    m->durable_seq = st->durable_seq;
 }

@@ -183,7 +183,7 @@
 #define SEQ_SESSION(seq) ((seq) >> SEQ_COUNTER_BITS)
 #define SEQ_FIRST(session) (((uint64_t)(session) << SEQ_COUNTER_BITS) + 1)
 
-#define INDEX_VERSION 3 /* from 3 on with check sums */
+#define INDEX_VERSION 4
 #define INDEX_WAL_MAX (4u << 20)
 #define INDEX_NAME "index.sqlite"
 #define LOCK_NAME "lock"

@@ -130,7 +130,8 @@ static int write_counts(struct index *ix)
     rc |= bind_u64(s, 7, m->db_length) | bind_u64(s, 8, t->objects) | bind_u64(s, 9, t->live_bytes);
     rc |= bind_u64(s, 10, t->name_bytes) | bind_u64(s, 11, t->damaged);
     rc |= bind_u64(s, 12, m->db_members) | bind_u64(s, 13, m->last_seq);
-    rc |= bind_u64(s, 14, ix->now.commits);
+    rc |= bind_u64(s, 14, ix->now.commits) | bind_u64(s, 15, m->unflushed);
+    rc |= bind_u64(s, 16, m->durable_seq);
     return rc != SQLITE_OK ? ZERR_NOMEM : index_run(s);
 }
 

@@ -23,7 +23,8 @@
  *   uploads_by_key on uploads(key, id)
  *   parts(upload, number, record BLOB, PRIMARY KEY(upload, number)) WITHOUT ROWID
  *   mark(one row: store_id, generation, n_records, seq, last_seq, db_last_member,
- *        db_last_member_rev, db_length, db_members, objects, live_bytes, name_bytes, damaged, commits)
+ *        db_last_member_rev, db_length, db_members, unflushed, durable_seq, objects, live_bytes,
+ *        name_bytes, damaged, commits)
  *
  * Records of uploads and parts stand there in the history's form (record.h).
  *
@@ -50,6 +51,8 @@ struct index_mark {
     uint64_t db_last_member_rev; /* revision of its first record */
     uint64_t db_length;          /* never more than is synced (I2) */
     uint64_t db_members;         /* in the db, for the rule when to rewrite it */
+    uint64_t unflushed;   /* records of whatever kind applied, and behind db_length if at all */
+    uint64_t durable_seq; /* up to here everything was synced when it was applied */
 };
 
 struct index_totals {

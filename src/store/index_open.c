@@ -23,6 +23,7 @@ static const char schema[] =
     "CREATE TABLE mark(id INTEGER PRIMARY KEY CHECK (id = 1), store_id BLOB,"
     " generation INTEGER, n_records INTEGER, seq INTEGER, last_seq INTEGER,"
     " db_last_member INTEGER, db_last_member_rev INTEGER, db_length INTEGER, db_members INTEGER,"
+    " unflushed INTEGER, durable_seq INTEGER,"
     " objects INTEGER NOT NULL, live_bytes INTEGER NOT NULL,"
     " name_bytes INTEGER NOT NULL, damaged INTEGER NOT NULL, commits INTEGER NOT NULL);"
     "INSERT INTO mark(id, objects, live_bytes, name_bytes, damaged, commits)"
@@ -51,7 +52,7 @@ static const char *const sql[N_STMTS] = {
     [STMT_ROLLBACK] = "ROLLBACK",
     [STMT_MARK] = "SELECT store_id, generation, n_records, seq, db_last_member, db_last_member_rev,"
                   " db_length, objects, live_bytes, name_bytes, damaged, db_members, last_seq,"
-                  " commits FROM mark WHERE id = 1",
+                  " commits, unflushed, durable_seq FROM mark WHERE id = 1",
     [STMT_LOOKUP] = "SELECT " INDEX_OBJECT_COLUMNS " FROM objects WHERE key = ?1",
     [STMT_META] = "SELECT meta FROM objects WHERE key = ?1",
     [STMT_LIST] = "SELECT key, size, mtime, md5, damage, parts FROM objects WHERE key >= ?1"
@@ -96,7 +97,7 @@ static const char *const sql[N_STMTS] = {
         "UPDATE mark SET store_id = ?1, generation = ?2, n_records = ?3, seq = ?4,"
         " db_last_member = ?5, db_last_member_rev = ?6, db_length = ?7, objects = ?8,"
         " live_bytes = ?9, name_bytes = ?10, damaged = ?11, db_members = ?12, last_seq = ?13,"
-        " commits = ?14 WHERE id = 1",
+        " commits = ?14, unflushed = ?15, durable_seq = ?16 WHERE id = 1",
 };
 
 static int exec(struct index *ix, const char *text)
@@ -243,6 +244,8 @@ int index_load_counts(struct index *ix, struct index_counts *ret)
     ret->mark.db_members = (uint64_t)sqlite3_column_int64(s, 11);
     ret->mark.last_seq = (uint64_t)sqlite3_column_int64(s, 12);
     ret->commits = (uint64_t)sqlite3_column_int64(s, 13);
+    ret->mark.unflushed = (uint64_t)sqlite3_column_int64(s, 14);
+    ret->mark.durable_seq = (uint64_t)sqlite3_column_int64(s, 15);
     sqlite3_reset(s);
     return id.len == 0 || id.len == STORE_ID_BYTES ? 0 : ZERR_CORRUPT;
 }

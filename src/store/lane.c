@@ -448,7 +448,7 @@ static bool wants_flush(const struct store *st)
     if (st->flush_failed && !st->stopping) {
         return st->vfs->ops->mono_ns(st->vfs) >= st->flush_retry_ns;
     }
-    bool any = !db_batch_is_empty(st->batch);
+    bool any = db_batch_n_all(st->batch) > 0;
     if (st->stopping) { /* a seal alone too: the next start need not look at that block */
         return any || st->flush_wanted;
     }

@@ -35,7 +35,8 @@ struct recovery {
     struct index_mark mark; /* of the index as found; n_records 0 after it was made anew */
     bool fresh;             /* the index has been made anew */
     bool mark_ok;           /* the record before mark.n_records was seen and has mark.seq */
-    bool mark_seen;         /* the record with mark.last_seq was, or is in the db */
+    uint64_t flushed_seq;   /* of the db up to the mark: what it counts as unflushed is above */
+    uint64_t n_unflushed;   /* of these, those seen up to mark.last_seq */
     uint64_t index_session; /* that the index has seen, also if it was then made anew (I3) */
     uint64_t in_tx;
     bool from_mark;     /* the db was read from the index's mark on */
@@ -56,6 +57,7 @@ static int tx_commit(struct recovery *r)
     int rc = 0;
     if (r->in_tail) { /* rows that the db does not have yet: the mark goes with them */
         index_fill_mark(r->st, &mark);
+        mark.durable_seq = mark.last_seq;
         rc = index_set_mark(ix, &mark);
     }
     if (rc != 0) {
@@ -94,6 +96,11 @@ static int apply_new(struct recovery *r, const struct record *rec, bool damaged)
     return rc == 0 ? index_apply(r->st->ix_write, rec, damaged) : rc;
 }
 
+static void count_unflushed(struct recovery *r, const struct record *rec)
+{
+    r->n_unflushed += rec->seq > r->flushed_seq && rec->seq <= r->mark.last_seq;
+}
+
 /* One record in its place: skipped if the index has it, compared where its mark is.
  */
 static int apply(struct recovery *r, uint64_t rev, const struct record *rec, bool damaged)
@@ -124,6 +131,7 @@ static int on_record(void *user, uint64_t rev, const struct record *rec)
     if (r->zero_seen != NULL && rec->seq == 0) {
         see_place(r, rec);
     }
+    count_unflushed(r, rec);
     return apply(r, rev, rec, false);
 }
 
@@ -146,6 +154,7 @@ static int open_index(struct recovery *r, bool fresh)
 {
     struct store *st = r->st;
     r->mark = (struct index_mark){0};
+    r->n_unflushed = 0;
     r->mark_ok = true;
     r->fresh = fresh;
     st->mark_seq = st->mark_last_seq = 0;
@@ -187,10 +196,12 @@ static bool mark_fits(struct recovery *r)
     struct db_extra x;
     const struct index_mark *m = &r->mark;
     uint64_t size;
-    return m->n_records > 0 && r->st->vfs->ops->size(r->st->db_file, &size) == 0 &&
-           m->db_length <= size && db_read_extra(r->st->db_file, m->db_last_member, &x) == 0 &&
-           x.generation <= m->generation && x.first_rev == m->db_last_member_rev &&
-           memcmp(x.store_id, m->store_id, STORE_ID_BYTES) == 0;
+    bool fits = m->n_records > 0 && r->st->vfs->ops->size(r->st->db_file, &size) == 0 &&
+                m->db_length <= size && db_read_extra(r->st->db_file, m->db_last_member, &x) == 0 &&
+                x.generation <= m->generation && x.first_rev == m->db_last_member_rev &&
+                memcmp(x.store_id, m->store_id, STORE_ID_BYTES) == 0;
+    r->flushed_seq = fits ? x.last_seq : 0;
+    return fits;
 }
 
 static int scan_db(struct recovery *r, struct db_pos from)
@@ -365,7 +376,7 @@ static int check_tail_record(void *user, const struct record *rec, bool damaged)
 {
     struct recovery *r = user;
     (void)damaged;
-    r->mark_seen = r->mark_seen || rec->seq == r->mark.last_seq;
+    count_unflushed(r, rec);
     if (!record_in_history(rec)) {
         return 0;
     }
@@ -462,9 +473,9 @@ static int follow_tail(struct recovery *r)
     r->have_tail = true;
     st->stats.torn = r->tail.torn;
     st->n_records = st->n_flushed = r->rev = r->sum.end.rev;
-    r->mark_seen = r->mark.last_seq <= r->sum.state.last_seq;
     rc = tail_each(st->vfs, &r->tail, check_tail_record, r);
-    if (rc == 0 && (!r->mark_ok || !r->mark_seen || r->mark.n_records > r->rev)) {
+    if (rc == 0 &&
+        (!r->mark_ok || r->mark.n_records > r->rev || r->mark.unflushed != r->n_unflushed)) {
         /* The index is ahead of the disk, or of another history. */
         st->stats.index_rebuilt = true;
         db_summary_finish(&r->sum);
@@ -584,7 +595,7 @@ static int settle(struct recovery *r)
         rc = remove_unborn(r);
     }
     st->last_seq = r->tail.max_seq > st->last_seq ? r->tail.max_seq : st->last_seq;
-    if (rc == 0 && (adopt || r->tail.n_blocks > 0 || !db_batch_is_empty(st->batch) ||
+    if (rc == 0 && (adopt || r->tail.n_blocks > 0 || db_batch_n_all(st->batch) > 0 ||
                     r->sum.state.n_open_blocks > 0)) {
         st->flush_state.last_seq = st->last_seq;
         st->flush_state.n_open_blocks = 0;

@@ -324,6 +324,7 @@ static int index_items(struct store *st)
         for (size_t i = 0; c->status == 0 && c->block != NULL && i < c->n_recs && rc == 0; i++) {
             rc = index_apply(st->ix_write, &c->recs[i], false);
             mark.last_seq = c->recs[i].seq;
+            mark.unflushed++;
             if (record_in_history(&c->recs[i])) {
                 mark.seq = c->recs[i].seq;
                 n++;
@@ -332,6 +333,7 @@ static int index_items(struct store *st)
     }
     if (rc == 0) {
         mark.n_records += n;
+        mark.durable_seq = st->cfg.sync == STORE_SYNC_ACK ? mark.last_seq : st->durable_seq;
         rc = index_set_mark(st->ix_write, &mark);
     }
     if (rc == 0) {

@@ -307,7 +307,7 @@ static void stop_run(struct job *job)
 static void stop_done(struct job *job)
 {
     struct store *st = container_of(job, struct store, stop_job);
-    if (st->stop_status == 0 && (st->failed || !db_batch_is_empty(st->batch))) {
+    if (st->stop_status == 0 && (st->failed || db_batch_n_all(st->batch) > 0)) {
         st->stop_status = ZERR_IO;
     }
     st->stopped_cb(st->stopped_user, st->stop_status);
