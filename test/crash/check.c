@@ -2,13 +2,15 @@
  *
  * A state is opened as a start after a crash would, and then
  *   1  the history is the model's (model_check), every object reads as the history says (bytes, MD5,
- *      metadata, time), LIST shows those names and no others, nothing is called damaged, no unsealed
- *      block and no second db is left over
+ *      metadata, time), LIST shows those names and no others, the multipart uploads under way are
+ *      listed with exactly their parts, nothing is called damaged, no unsealed block and no second db
+ *      is left over
  *   2  what is durable at that moment alone (a power cut right after the start) opens again with the
  *      same history and objects: nothing is served that could still be lost, and a start repeated
  *      changes nothing
- *   3  a PUT and a DELETE work; their numbers and block are new (I3, I4); after a clean stop every
- *      frame of every block is valid or VOID (I5) and a third start finds them
+ *   3  a PUT and a DELETE work, and an upload under way becomes the object that its parts make; their
+ *      numbers and block are new (I3, I4); after a clean stop every frame of every block is valid or
+ *      VOID (I5) and a third start finds them
  * 2 and 3 depend on nothing but the disk after 1: they are done once for each such disk.
  * With `compound` the start of 1 is recorded like a workload, and states of its own changes are
  * opened, too. */
@@ -110,7 +112,9 @@ static const struct image *pick_image(struct world *w, const struct state *s)
     } else if (s->index == INDEX_AHEAD) {
         at += (unsigned)(mem_rnd(&rng) % (w->snaps[s->snapshot].images_end - at));
     }
-    return s->index == INDEX_ABSENT ? NULL : &w->images[at];
+    /* An index that needs the damaged part of the history no more keeps it from being mended. */
+    bool none = s->index == INDEX_ABSENT || s->snapshot >= w->damaged_at;
+    return none ? NULL : &w->images[at];
 }
 
 static void garbage_index(struct checker *c, const struct image *from, uint64_t rng)
@@ -140,7 +144,7 @@ static void garbage_index(struct checker *c, const struct image *from, uint64_t 
 static void set_index(struct checker *c, const struct state *s)
 {
     const struct image *image = pick_image(c->w, s);
-    if (s->index == INDEX_GARBAGE) {
+    if (s->index == INDEX_GARBAGE && image != NULL) {
         garbage_index(c, image, s->index_rng);
     } else {
         world_set_index(&c->f, image);
@@ -171,7 +175,8 @@ static bool head_fits(const struct version *v, struct reader *r)
 {
     const struct object *o = reader_object(r);
     struct attrs meta = reader_meta(r);
-    bool ok = o->size == v->body.len && o->has_md5 && memcmp(o->md5, v->md5, 16) == 0;
+    bool ok = o->size == v->body.len && o->has_md5 && memcmp(o->md5, v->md5, 16) == 0 &&
+              o->parts == v->parts;
     if (v->mtime_ms == 0) {
         return ok;
     }
@@ -207,6 +212,21 @@ static int check_object(struct checker *c, unsigned key, unsigned version, struc
     return ok ? 0 : bad(c, "%s has the wrong size, MD5, time or metadata (%d)", name, rc);
 }
 
+/* About a name, and not a multipart upload. */
+static bool is_name(const struct change *c)
+{
+    return c->op == RECORD_PUT || c->op == RECORD_DELETE;
+}
+
+static unsigned live_in(const struct found *h, unsigned key)
+{
+    unsigned live = ABSENT;
+    for (size_t i = 0; i < h->n; i++) {
+        live = is_name(&h->v[i]) && h->v[i].key == key ? h->v[i].version : live;
+    }
+    return live;
+}
+
 /* All names that ever were, as this history has them. */
 static int check_objects(struct checker *c, const struct found *h)
 {
@@ -215,7 +235,9 @@ static int check_objects(struct checker *c, const struct found *h)
     int rc = 0;
     memset(live, 0xff, sizeof(live));
     for (size_t i = 0; i < h->n; i++) {
-        live[h->v[i].key] = h->v[i].version;
+        if (is_name(&h->v[i])) {
+            live[h->v[i].key] = h->v[i].version;
+        }
     }
     for (unsigned i = 0; i < c->w->m.n_keys && rc == 0; i++) {
         rc = check_object(c, i, live[i], &body);
@@ -233,6 +255,126 @@ static int check_objects(struct checker *c, const struct found *h)
     if (rc == 0 && (listed != 0 || n_listed != n_live)) {
         rc = bad(c, "LIST has %u names, not %u (%d)", n_listed, n_live, listed);
     }
+    buf_finish(&body);
+    return rc;
+}
+
+/* ---- multipart uploads ---- */
+
+struct listing {
+    struct list_page page;
+    struct part_page parts;
+    int status;
+};
+
+static void on_page(void *user, int status, struct list_page *page)
+{
+    struct listing *l = user;
+    l->status = status;
+    l->page = *page;
+}
+
+static void on_parts(void *user, int status, struct part_page *page)
+{
+    struct listing *l = user;
+    l->status = status;
+    l->parts = *page;
+}
+
+/* Its parts as the listing has them. */
+static int check_parts(struct checker *c, const struct begun *b)
+{
+    struct listing l = {.status = 1};
+    size_t at = 0;
+    int rc = store_list_parts(c->f.st, b->seq, 0, PARTS_MAX + 1, on_parts, &l);
+    fx_pump(&c->f);
+    bool ok = rc == 0 && l.status == 0;
+    for (unsigned i = 1; ok && i <= PARTS_MAX; i++) {
+        if (b->parts[i] != ABSENT) {
+            const struct part_entry *e = &l.parts.entries[at];
+            const struct version *v = &c->w->m.versions[b->parts[i]];
+            ok = at < l.parts.n && e->number == i && e->size == v->body.len &&
+                 memcmp(e->md5, v->md5, 16) == 0;
+            at++;
+        }
+    }
+    ok = ok && at == l.parts.n;
+    free(l.parts.entries);
+    return ok ? 0
+              : bad(c, "the parts of upload %llx are not those that came last (%d, %d)",
+                    (unsigned long long)b->seq, rc, l.status);
+}
+
+static bool is_listed(const struct checker *c, const struct listing *l, const struct begun *b)
+{
+    for (size_t i = 0; i < l->page.n; i++) {
+        const struct list_entry *e = &l->page.entries[i];
+        if (e->upload == b->seq && slice_eq(e->key, c->w->m.keys[b->key])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Exactly those under way, with exactly their parts; those that ended stay so. */
+static int check_uploads(struct checker *c, const struct found *h)
+{
+    struct listing l = {.status = 1};
+    struct list_query q = {.max = 1000000, .uploads = true};
+    struct uploads u;
+    (void)uploads_of(h->v, h->n, &u);
+    int rc = store_list(c->f.st, &q, on_page, &l);
+    fx_pump(&c->f);
+    if (rc != 0 || l.status != 0 || l.page.n != u.n) {
+        rc = bad(c, "%zu uploads are listed, not %u (%d)", l.page.n, u.n, l.status);
+    }
+    for (unsigned i = 0; i < u.n && rc == 0; i++) {
+        rc =
+            is_listed(c, &l, &u.v[i]) ? check_parts(c, &u.v[i]) : bad(c, "an upload is not listed");
+    }
+    list_page_finish(&l.page);
+    return rc;
+}
+
+static void on_completed(void *user, int status, const struct object *obj, size_t at)
+{
+    (void)obj, (void)at;
+    *(int *)user = status;
+}
+
+/* An upload with parts, if there is one, becomes what its parts make: *ret_version, which the model
+ * then has for the time being, or ABSENT. */
+static int check_completes(struct checker *c, const struct found *h, unsigned *ret_version)
+{
+    struct part_name names[PARTS_MAX];
+    struct complete_spec spec = {.parts = names};
+    struct uploads u;
+    unsigned at = 0;
+    int status = 1;
+    (void)uploads_of(h->v, h->n, &u);
+    for (; at < u.n && spec.n_parts == 0; at++) {
+        for (unsigned i = 1; i <= PARTS_MAX; i++) {
+            if (u.v[at].parts[i] != ABSENT) {
+                names[spec.n_parts++] = (struct part_name){.number = i};
+            }
+        }
+    }
+    *ret_version = ABSENT;
+    if (spec.n_parts == 0) {
+        return 0;
+    }
+    const struct begun *b = &u.v[at - 1];
+    *ret_version = model_joined(&c->w->m, b);
+    spec.key = c->w->m.keys[b->key];
+    spec.upload = b->seq;
+    spec.mtime_ms = c->w->m.versions[*ret_version].mtime_ms;
+    int rc = store_complete_upload(c->f.st, &spec, on_completed, &status);
+    fx_pump(&c->f);
+    if (rc != 0 || status != 0) {
+        return bad(c, "an upload cannot be completed: %s", zerr_str(rc != 0 ? rc : status));
+    }
+    struct buf body = {0};
+    rc = check_object(c, b->key, *ret_version, &body);
     buf_finish(&body);
     return rc;
 }
@@ -338,7 +480,8 @@ static int open_same(struct checker *c, const struct found *expect)
         return bad(c, "opened again the history is another: %zu records, not %zu", now.n,
                    expect->n);
     }
-    return check_objects(c, expect);
+    rc = check_objects(c, expect);
+    return rc == 0 ? check_uploads(c, expect) : rc;
 }
 
 /* Only what is durable stays. */
@@ -352,11 +495,10 @@ static void cut_again(struct checker *c, uint64_t seed)
     c->f.vfs = after;
 }
 
-/* 3: goes on working. `before` is what was on the disk before the first start. */
-static int check_goes_on(struct checker *c, const struct look *before, struct found *h)
+/* A DELETE, a PUT, and an upload completed; then a clean stop. */
+static int make_changes(struct checker *c, const struct found *h, unsigned key,
+                        struct object *ret_obj, unsigned *ret_joined)
 {
-    struct found now;
-    unsigned key = h->n > 0 ? h->v[h->n - 1].key : model_key(&c->w->m, SLICE_LIT("key/00"));
     const struct version *v = &c->w->m.versions[0];
     struct attr one = {SLICE_LIT("X-Amz-Meta-V"), slice_str(v->meta)};
     struct put_spec spec = {.key = c->w->m.keys[key],
@@ -366,40 +508,71 @@ static int check_goes_on(struct checker *c, const struct look *before, struct fo
     char name[1025];
     (void)snprintf(name, sizeof(name), "%.*s", (int)spec.key.len, spec.key.ptr);
     int rc = fx_delete(&c->f, name);
-    struct object obj;
-    rc = rc == 0 ? fx_put_spec(&c->f, &spec, v->body, 0, NULL, &obj) : rc;
+    rc = rc == 0 ? fx_put_spec(&c->f, &spec, v->body, 0, NULL, ret_obj) : rc;
+    rc = rc == 0 ? check_completes(c, h, ret_joined) : rc;
     if (rc == 0) {
         rc = fx_stop(&c->f);
     } else {
         fx_kill(&c->f);
     }
-    if (rc != 0) {
+    if (rc != 0 && c->why.len == 0) {
         return bad(c, "after the start: DELETE, PUT or stop fails (%s)\n%s", zerr_str(rc),
                    c->f.notes);
     }
-    read_history(c, &now);
-    bool deleted = now.n == h->n + 2;
-    if (now.n < h->n + 1 || now.n > h->n + 2 || !begins_with(&now, h) ||
-        now.v[now.n - 1].key != key || now.v[now.n - 1 - deleted].key != key) {
-        return bad(c, "a DELETE and a PUT make another history");
+    return rc;
+}
+
+/* What they made: `key`'s record or two, and the completed object's. */
+static int check_changes(struct checker *c, const struct found *h, const struct found *now,
+                         unsigned key, unsigned joined)
+{
+    size_t n = h->n;
+    bool ok = begins_with(now, h);
+    if (ok && live_in(h, key) != ABSENT) {
+        ok = n < now->n && now->v[n].op == RECORD_DELETE && now->v[n].key == key;
+        n++;
     }
-    if (now.v[h->n].seq <= before->max_seq || obj.frame.block < before->max_block ||
-        obj.frame.block < h->next_block || now.next_block <= obj.frame.block) {
-        return bad(c, "a number is used twice (I3, I4): block %u after %u, %u; %llx after %llx",
-                   obj.frame.block, before->max_block, h->next_block,
-                   (unsigned long long)now.v[h->n].seq, (unsigned long long)before->max_seq);
+    ok = ok && n < now->n && now->v[n].op == RECORD_PUT && now->v[n].key == key;
+    n++;
+    if (ok && joined != ABSENT) {
+        ok = n < now->n && now->v[n].op == RECORD_PUT && now->v[n].version == joined;
+        n++;
     }
-    struct look l = look_at(c, !c->may_report);
-    if (l.rc != 0 || l.n_open > 0) {
-        return l.rc != 0 ? l.rc : bad(c, "a block is open after a clean stop");
+    return ok && n == now->n ? 0 : bad(c, "a DELETE and a PUT make another history");
+}
+
+/* 3: goes on working. `before` is what was on the disk before the first start. */
+static int check_goes_on(struct checker *c, const struct look *before, struct found *h)
+{
+    struct found now;
+    struct object obj;
+    unsigned joined = ABSENT;
+    unsigned key = h->n > 0 ? h->v[h->n - 1].key : model_key(&c->w->m, SLICE_LIT("key/00"));
+    int rc = make_changes(c, h, key, &obj, &joined);
+    if (rc == 0) {
+        read_history(c, &now);
+        rc = check_changes(c, h, &now, key, joined);
     }
-    if (c->w->m.versions[0].mtime_ms == 0) {
-        return 0; /* the adopted ones have no time to know them by */
+    if (rc == 0 && (now.v[h->n].seq <= before->max_seq || obj.frame.block < before->max_block ||
+                    obj.frame.block < h->next_block || now.next_block <= obj.frame.block)) {
+        rc = bad(c, "a number is used twice (I3, I4): block %u after %u, %u; %llx after %llx",
+                 obj.frame.block, before->max_block, h->next_block,
+                 (unsigned long long)now.v[h->n].seq, (unsigned long long)before->max_seq);
     }
-    cut_again(c, 3000);
-    rc = open_same(c, &now);
-    if (c->f.st != NULL) {
-        fx_kill(&c->f);
+    if (rc == 0) {
+        struct look l = look_at(c, !c->may_report);
+        rc = l.rc != 0 || l.n_open == 0 ? l.rc : bad(c, "a block is open after a clean stop");
+    }
+    if (rc == 0 &&
+        c->w->m.versions[0].mtime_ms != 0) { /* the adopted ones have no time to know them by */
+        cut_again(c, 3000);
+        rc = open_same(c, &now);
+        if (c->f.st != NULL) {
+            fx_kill(&c->f);
+        }
+    }
+    if (joined != ABSENT) {
+        model_forget(&c->w->m, joined);
     }
     return rc;
 }
@@ -419,6 +592,7 @@ static int check_start(struct checker *c, uint32_t k, bool cut, struct found *re
     if (rc == 0) {
         rc = check_objects(c, ret);
     }
+    rc = rc == 0 ? check_uploads(c, ret) : rc;
     struct look l = look_at(c, false);
     if (rc == 0 && (l.n_open > 0 || l.n_dbs > 1)) {
         rc = bad(c, "%u unsealed blocks and %u dbs are left over", l.n_open, l.n_dbs);
@@ -446,7 +620,8 @@ static int check_disk(struct checker *c, uint32_t k, bool cut, struct found *h)
 /* An index that knows objects which the disk has lost: that is damage, and said so. */
 static bool may_report(const struct checker *c, enum index_kind index, bool cut)
 {
-    return index == INDEX_AHEAD || (cut && c->w->f.cfg.sync == STORE_SYNC_BLOCK);
+    return index == INDEX_AHEAD || (cut && c->w->f.cfg.sync == STORE_SYNC_BLOCK) ||
+           c->w->damaged_at != NEVER;
 }
 
 /* ---- crashes during the recovery ---- */
@@ -519,7 +694,7 @@ bool checker_is_new(struct checker *c, const struct state *s)
     make_disk(c, s);
     key[0] = mem_disk_hash(vfs_mem_disk(c->f.vfs));
     key[2] = key[2] << 32 | (uint32_t)(s->index == INDEX_GARBAGE ? s->index_rng % 5 : 0) << 24 |
-             (uint32_t)(s->index == INDEX_ABSENT ? 0 : pick_image(c->w, s) - c->w->images);
+             (uint32_t)(pick_image(c->w, s) == NULL ? 0 : pick_image(c->w, s) - c->w->images);
     return seen_add(c->seen, XXH3_64bits(key, sizeof(key)));
 }
 
@@ -528,7 +703,8 @@ int checker_run(struct checker *c, const struct state *s)
     struct found h;
     bool cut = s->cut.keep != MEM_NO_CUT;
     c->may_report = may_report(c, s->index, cut);
-    c->must_fit = s->index == INDEX_AT && !cut && c->w->m.versions[0].mtime_ms != 0;
+    c->must_fit = s->index == INDEX_AT && !cut && c->w->m.versions[0].mtime_ms != 0 &&
+                  c->w->damaged_at == NEVER;
     buf_reset(&c->why);
     make_disk(c, s);
     set_index(c, s);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -22,6 +23,8 @@
 #define KEY_BYTES 64
 #define META_BYTES 256
 #define ROWS_MAX 512
+#define RECORD_BYTES 1536 /* of uploads and parts, in the history's form */
+#define PENDING_MAX 64
 
 struct entry { /* in order of keys */
     uint8_t key[KEY_BYTES], meta[META_BYTES];
@@ -29,12 +32,21 @@ struct entry { /* in order of keys */
     struct object obj;
 };
 
+/* A multipart upload, or (part not 0) a part of one; in order of both numbers. */
+struct pending {
+    uint64_t upload;
+    uint32_t part;
+    size_t len;
+    uint8_t record[RECORD_BYTES];
+};
+
 struct table {
     uint64_t hash; /* of the rest, as far as it is used */
-    size_t n;
+    size_t n, n_pending;
     bool has_mark;
     struct index_mark mark;
     struct entry v[ENTRIES_MAX];
+    struct pending pending[PENDING_MAX];
 };
 
 /* What the connections to one file share. */
@@ -54,23 +66,39 @@ struct index {
 
 static struct shared *files;
 
+/* The parts that are used; the second one may be empty. */
 static size_t used_bytes(const struct table *t)
 {
     return offsetof(struct table, v) + t->n * sizeof(t->v[0]);
 }
 
+static size_t pending_bytes(const struct table *t)
+{
+    return t->n_pending * sizeof(t->pending[0]);
+}
+
+static void copy_table(struct table *to, const struct table *from)
+{
+    memcpy(to, from, used_bytes(from));
+    memcpy(to->pending, from->pending, pending_bytes(from));
+}
+
 static uint64_t hash_of(const struct table *t)
 {
-    return XXH3_64bits((const uint8_t *)t + sizeof(t->hash), used_bytes(t) - sizeof(t->hash));
+    uint64_t first =
+        XXH3_64bits((const uint8_t *)t + sizeof(t->hash), used_bytes(t) - sizeof(t->hash));
+    return XXH3_64bits_withSeed(t->pending, pending_bytes(t), first);
 }
 
 static int save(struct shared *f)
 {
+    struct table *t = &f->committed;
     int fd = open(f->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    f->committed.hash = hash_of(&f->committed);
-    ssize_t n = write(fd, &f->committed, used_bytes(&f->committed));
+    t->hash = hash_of(t);
+    struct iovec iov[] = {{t, used_bytes(t)}, {t->pending, pending_bytes(t)}};
+    ssize_t n = writev(fd, iov, 2);
     (void)close(fd);
-    return n == (ssize_t)used_bytes(&f->committed) ? 0 : ZERR_IO;
+    return n == (ssize_t)(iov[0].iov_len + iov[1].iov_len) ? 0 : ZERR_IO;
 }
 
 static int load(struct shared *f, enum index_open_mode mode)
@@ -81,10 +109,12 @@ static int load(struct shared *f, enum index_open_mode mode)
     if (fd < 0) {
         return mode == INDEX_WRITER ? save(f) : ZERR_NOT_FOUND;
     }
-    ssize_t n = read(fd, t, sizeof(*t));
+    bool ok = read(fd, t, offsetof(struct table, v)) == (ssize_t)offsetof(struct table, v) &&
+              t->n <= ENTRIES_MAX && t->n_pending <= PENDING_MAX;
+    struct iovec iov[] = {{t->v, t->n * sizeof(t->v[0])}, {t->pending, pending_bytes(t)}};
+    ok = ok && readv(fd, iov, 2) == (ssize_t)(iov[0].iov_len + iov[1].iov_len) &&
+         t->hash == hash_of(t);
     (void)close(fd);
-    bool ok = n >= (ssize_t)offsetof(struct table, v) && t->n <= ENTRIES_MAX &&
-              n == (ssize_t)used_bytes(t) && t->hash == hash_of(t);
     return ok ? 0 : ZERR_CORRUPT;
 }
 
@@ -177,7 +207,7 @@ int index_get_totals(struct index *ix, struct index_totals *ret)
 int index_begin(struct index *ix)
 {
     assert(ix->mode == INDEX_WRITER && !ix->in_tx);
-    memcpy(&ix->now, &ix->file->committed, used_bytes(&ix->file->committed));
+    copy_table(&ix->now, &ix->file->committed);
     ix->in_tx = true;
     return 0;
 }
@@ -191,7 +221,7 @@ int index_commit(struct index *ix)
 {
     assert(ix->in_tx);
     ix->in_tx = false;
-    memcpy(&ix->file->committed, &ix->now, used_bytes(&ix->now));
+    copy_table(&ix->file->committed, &ix->now);
     return save(ix->file);
 }
 
@@ -244,8 +274,69 @@ static int fill(struct entry *e, const struct record *rec, bool damaged)
     e->obj.has_md5 = rec->has_md5;
     memcpy(e->obj.md5, rec->md5, sizeof(rec->md5));
     e->obj.mtime_ms = rec->mtime_ms;
+    e->obj.parts = rec->part;
     e->obj.damaged = damaged;
     return rc;
+}
+
+/* Where it is or would be. */
+static size_t find_pending(const struct table *t, uint64_t upload, uint32_t part, bool *ret_there)
+{
+    size_t i = 0;
+    while (i < t->n_pending && (t->pending[i].upload < upload ||
+                                (t->pending[i].upload == upload && t->pending[i].part < part))) {
+        i++;
+    }
+    *ret_there = i < t->n_pending && t->pending[i].upload == upload && t->pending[i].part == part;
+    return i;
+}
+
+static void remove_pending(struct table *t, size_t at, size_t n)
+{
+    t->n_pending -= n;
+    memmove(&t->pending[at], &t->pending[at + n], (t->n_pending - at) * sizeof(t->pending[0]));
+}
+
+static void end_upload(struct table *t, uint64_t upload)
+{
+    bool there;
+    size_t at = find_pending(t, upload, 0, &there), n = 0;
+    while (at + n < t->n_pending && t->pending[at + n].upload == upload) {
+        n++;
+    }
+    remove_pending(t, at, n);
+}
+
+static int apply_upload(struct table *t, const struct record *rec, bool damaged)
+{
+    uint64_t upload = rec->op == RECORD_UPLOAD ? rec->seq : rec->upload;
+    bool there, begun;
+    size_t at = find_pending(t, upload, rec->part, &there);
+    (void)find_pending(t, upload, 0, &begun);
+    if (rec->op == RECORD_ABORT) {
+        end_upload(t, upload);
+    } else if (rec->op == RECORD_PART && damaged) {
+        remove_pending(t, at, there);
+    } else if (rec->op == RECORD_UPLOAD || begun) {
+        struct pending *p = &t->pending[at];
+        struct buf record = {0};
+        int rc = record_encode_history(rec, &record);
+        if (rc != 0) {
+            return rc;
+        }
+        assert(t->n_pending < PENDING_MAX && record.len <= RECORD_BYTES);
+        if (!there) {
+            memmove(p + 1, p, (t->n_pending - at) * sizeof(*p));
+            t->n_pending++;
+        }
+        memset(p, 0, sizeof(*p));
+        p->upload = upload;
+        p->part = rec->part;
+        p->len = record.len;
+        memcpy(p->record, record.ptr, record.len);
+        buf_finish(&record);
+    }
+    return 0;
 }
 
 int index_apply(struct index *ix, const struct record *rec, bool damaged)
@@ -253,7 +344,13 @@ int index_apply(struct index *ix, const struct record *rec, bool damaged)
     struct table *t = &ix->now;
     bool there;
     size_t at = find(t, rec->key, &there);
-    assert(ix->in_tx && record_in_history(rec));
+    assert(ix->in_tx);
+    if (!record_in_history(rec)) {
+        return apply_upload(t, rec, damaged);
+    }
+    if (rec->upload != 0) {
+        end_upload(t, rec->upload);
+    }
     if (rec->op == RECORD_DELETE) {
         if (there) {
             t->n--;
@@ -341,31 +438,72 @@ int index_lookup_meta(struct index *ix, struct slice key, struct arena *arena, s
     return ret->ptr != NULL ? 0 : ZERR_NOMEM;
 }
 
-/* ---- uploads in parts: the workloads have none ---- */
+/* ---- multipart uploads ---- */
+
+static int take_pending(const struct pending *p, struct arena *arena, struct record *ret)
+{
+    return record_decode_history(slice_of(p->record, p->len), arena, ret);
+}
 
 int index_upload(struct index *ix, uint64_t id, struct arena *arena, struct record *ret)
 {
-    (void)ix, (void)id, (void)arena, (void)ret;
-    return ZERR_NO_UPLOAD;
+    const struct table *t = seen_by(ix);
+    bool there;
+    size_t at = find_pending(t, id, 0, &there);
+    return there ? take_pending(&t->pending[at], arena, ret) : ZERR_NO_UPLOAD;
 }
 
 int index_has_upload(struct index *ix, uint64_t id)
 {
-    (void)ix, (void)id;
-    return ZERR_NO_UPLOAD;
+    bool there;
+    (void)find_pending(seen_by(ix), id, 0, &there);
+    return there ? 0 : ZERR_NO_UPLOAD;
 }
 
 int index_old_upload(struct index *ix, int64_t before_ms, uint64_t after, struct arena *arena,
                      struct record *ret)
 {
-    (void)ix, (void)before_ms, (void)after, (void)arena, (void)ret;
+    const struct table *t = seen_by(ix);
+    for (size_t i = 0; i < t->n_pending; i++) {
+        const struct pending *p = &t->pending[i];
+        int rc = p->part == 0 && p->upload > after ? take_pending(p, arena, ret) : ZERR_NOT_FOUND;
+        if (rc != ZERR_NOT_FOUND && (rc != 0 || ret->mtime_ms < before_ms)) {
+            return rc;
+        }
+    }
     return ZERR_NOT_FOUND;
 }
 
 int index_each_part(struct index *ix, uint64_t id, uint32_t after,
                     int (*each)(void *user, const struct record *), void *user)
 {
-    (void)ix, (void)id, (void)after, (void)each, (void)user;
+    const struct table *t = seen_by(ix);
+    struct arena arena = {0};
+    bool there;
+    int rc = 0;
+    for (size_t i = find_pending(t, id, after + 1, &there);
+         rc == 0 && i < t->n_pending && t->pending[i].upload == id; i++) {
+        struct record rec;
+        rc = take_pending(&t->pending[i], &arena, &rec);
+        rc = rc == 0 ? each(user, &rec) : rc;
+    }
+    arena_finish(&arena);
+    return rc;
+}
+
+static int list_uploads(const struct table *t, struct list_page *page)
+{
+    for (size_t i = 0; i < t->n_pending; i++) {
+        struct record rec;
+        int rc = t->pending[i].part == 0 ? take_pending(&t->pending[i], &page->arena, &rec)
+                                         : ZERR_NOT_FOUND;
+        if (rc == 0) {
+            page->entries[page->n++] = (struct list_entry){
+                .key = rec.key, .upload = t->pending[i].upload, .mtime_ms = rec.mtime_ms};
+        } else if (rc != ZERR_NOT_FOUND) {
+            return rc;
+        }
+    }
     return 0;
 }
 
@@ -373,9 +511,11 @@ int index_each_part(struct index *ix, uint64_t id, uint32_t after,
 int index_list(struct index *ix, const struct list_query *q, struct list_page *ret)
 {
     const struct table *t = seen_by(ix);
-    struct list_page page = {.entries = mem_must(calloc(t->n + 1, sizeof(page.entries[0])))};
+    size_t n = (q->uploads ? t->n_pending : t->n) + 1;
+    struct list_page page = {.entries = mem_must(calloc(n, sizeof(page.entries[0])))};
     assert(q->prefix.len == 0 && q->after.len == 0 && q->delimiter.len == 0 && q->max > t->n);
-    for (size_t i = 0; i < t->n; i++) {
+    int rc = q->uploads ? list_uploads(t, &page) : 0;
+    for (size_t i = 0; !q->uploads && i < t->n; i++) {
         const struct entry *e = &t->v[i];
         struct list_entry *out = &page.entries[page.n];
         if (!e->obj.damaged) {
@@ -386,7 +526,7 @@ int index_list(struct index *ix, const struct list_query *q, struct list_page *r
         }
     }
     *ret = page;
-    return 0;
+    return rc;
 }
 
 void list_page_finish(struct list_page *page)
@@ -400,7 +540,7 @@ int index_each_damaged(struct index *ix,
 {
     struct table copy;
     int rc = 0;
-    memcpy(&copy, seen_by(ix), used_bytes(seen_by(ix)));
+    copy_table(&copy, seen_by(ix));
     for (size_t i = 0; i < copy.n && rc == 0; i++) {
         const struct entry *e = &copy.v[i];
         rc = e->obj.damaged ? each(user, slice_of(e->key, e->key_len), &e->obj) : 0;

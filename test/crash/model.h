@@ -21,24 +21,43 @@
 
 #define KEYS_MAX 64
 #define VERSIONS_MAX 192
+#define PARTS_MAX 12  /* of one upload, and its highest number */
+#define BEGUN_MAX 16  /* multipart uploads in one history */
 #define CHANGES_MAX 4 /* of one request */
 #define REQUESTS_MAX 192
 #define NEVER UINT32_MAX
 #define ABSENT UINT32_MAX
+#define UNKNOWN (UINT32_MAX - 1)
 
-/* What a name can hold. Told apart by the time, where we set it. */
+/* What a name can hold, told apart by the time, where we set it; a part, told apart by its bytes; or a
+ * multipart upload, told apart by its metadata, which are those of the object to be. */
 struct version {
+    enum record_op op; /* PUT, PART, UPLOAD */
     struct slice body;
     uint8_t md5[16];
     int64_t mtime_ms; /* 0: the original's, unknown */
+    uint32_t parts;   /* of a multipart object; 0: it is none */
     char meta[1024];  /* "": none */
     bool owns_body;
 };
 
 struct change {
     enum record_op op;
-    unsigned key, version; /* ABSENT for a delete */
+    unsigned key, version; /* ABSENT for a delete and an abort */
     uint64_t seq;          /* 0: not known (yet) */
+    unsigned upload;       /* the version of the multipart upload that it is about; ABSENT: none */
+    uint32_t part;         /* PART */
+};
+
+/* Multipart uploads under way. */
+struct begun {
+    unsigned upload, key;
+    uint64_t seq;
+    unsigned parts[PARTS_MAX + 1]; /* by number: version, or ABSENT */
+};
+struct uploads {
+    struct begun v[BEGUN_MAX];
+    unsigned n;
 };
 
 struct request {
@@ -59,6 +78,7 @@ struct model {
     unsigned n_order;
     uint32_t now;
     unsigned n_events; /* of which a snapshot's verdict depends */
+    bool has_holes;    /* with -sync block: parts may outlive their uploads' beginnings */
     uint64_t seed;     /* of the bodies */
 };
 
@@ -71,7 +91,18 @@ unsigned model_version(struct model *, size_t size, size_t meta_len);
 void model_set_body(struct model *, unsigned version, struct slice body); /* as long as it was */
 /* Another version with the body of `from`. */
 unsigned model_copy(struct model *, unsigned from, size_t meta_len);
+/* Bytes of the version `from`, as a part. */
+unsigned model_part(struct model *, unsigned from, size_t off, size_t len);
+/* An upload's beginning. */
+unsigned model_upload(struct model *, size_t meta_len);
+/* The object that these parts make. */
+unsigned model_joined(struct model *, const struct begun *);
+void model_forget(struct model *, unsigned version);     /* the last one */
 unsigned model_live(const struct model *, unsigned key); /* version, as of the answers; or ABSENT */
+void model_uploads(const struct model *, struct uploads *ret); /* likewise */
+/* What a history leaves under way. 0, or the index of the first change (plus 1) that is about an upload
+ * which is not; such changes do nothing. */
+size_t uploads_of(const struct change *, size_t n, struct uploads *ret);
 
 unsigned model_request(struct model *); /* not pending yet */
 void model_add(struct model *, unsigned req, struct change);

@@ -374,6 +374,258 @@ static void flush_fails(struct world *w)
     w_put(w, 3, w_small(w));
 }
 
+/* ---- multipart uploads ---- */
+
+/* Parts in any order, one twice, one left out. */
+static void upload(struct world *w)
+{
+    begin_with(w, 1);
+    w_upload(w, 0, 1);
+    w_settle(w);
+    w_part(w, 0, 3, w_small(w));
+    w_part(w, 0, 1, w_small(w));
+    w_part(w, 0, 3, w_small(w));
+    w_part(w, 0, 2, w_rnd(w, 3) == 0 ? 0 : w_small(w));
+    w_complete(w, 0, w_rnd(w, 2) == 0 ? 2 : 0);
+    w_settle(w);
+}
+
+static void upload_and_after(struct world *w)
+{
+    begin_with(w, 1);
+    w_upload(w, 0, 0); /* of a name that is there */
+    w_settle(w);
+    w_part(w, 0, 1, w_small(w));
+    w_part(w, 0, 2, w_large(w));
+    w_complete(w, 0, 0);
+    w_complete(w, 0, 0); /* asked for again while it is being done: one of them is */
+    w_settle(w);
+    w_complete(w, 0, 0);
+    w_copy(w, 0, 3);
+    w_settle(w);
+    if (w_rnd(w, 2) == 0) {
+        w_put(w, 0, w_small(w));
+    } else {
+        w_delete(w, 0, 1);
+        w_settle(w);
+    }
+}
+
+/* Extents in the block that is open and in sealed ones, also when it is read again. */
+static void upload_rolls_over(struct world *w)
+{
+    begin_with(w, 1);
+    w_upload(w, 0, 1);
+    w_settle(w);
+    w_part(w, 0, 2, w_large(w));
+    w_part(w, 0, 1, w_large(w));
+    w_part(w, 0, 3, w_large(w));
+    w_part(w, 0, 4, w_small(w));
+    w_complete(w, 0, 0);
+    w_settle(w);
+    w_put(w, 2, w_large(w));
+}
+
+static void parts_of_others_bytes(struct world *w)
+{
+    begin_with(w, 1);
+    w_put(w, 1, w_large(w));
+    w_upload(w, 0, 2);
+    w_settle(w);
+    w_part_copy(w, 0, 2, 1, w_rnd(w, 500), 300 + w_rnd(w, 2000));
+    w_part_copy(w, 0, 1, 0, 0, SIZE_MAX);
+    w_settle(w);
+    w_part(w, 0, 3, w_small(w));
+    w_complete(w, 0, 0);
+    w_settle(w);
+    w_delete(w, 0, 2);
+    w_upload(w, 1, 3);
+    w_settle(w);
+    w_part_copy(w, 1, 1, 2, w_rnd(w, 300), SIZE_MAX); /* some of its parts, some in half */
+    w_settle(w);
+    w_complete(w, 1, 0);
+    w_settle(w);
+}
+
+static void upload_aborted(struct world *w)
+{
+    begin_with(w, 1);
+    w_upload(w, 0, 1);
+    w_settle(w);
+    w_part(w, 0, 1, w_small(w));
+    w_begin_part(w, 0, 0, 2, w_small(w) + 100);
+    w_begin_part(w, 1, 0, 3, w_small(w) + 100);
+    w_send(w, 0, 60);
+    w_abort_upload(w, 0);
+    w_commit(w, 1); /* too late, or in the round before */
+    w_settle(w);
+    w_commit(w, 0);
+    w_settle(w);
+    w_abort_upload(w, 0);
+    w_complete(w, 0, 0);
+    w_put(w, 2, w_small(w));
+}
+
+/* Of the same name, in the same rounds as other changes. */
+static void uploads_side_by_side(struct world *w)
+{
+    begin_with(w, 1);
+    w_upload(w, 0, 1);
+    w_upload(w, 1, 1);
+    w_settle(w);
+    for (unsigned i = 0; i < 4; i++) {
+        w_begin_part(w, i, i % 2, 1 + i / 2, w_rnd(w, 2) == 0 ? w_small(w) : w_large(w));
+    }
+    w_begin(w, 4, 2, w_small(w));
+    w_commit(w, 3);
+    w_commit(w, 0);
+    w_commit(w, 4);
+    w_commit(w, 1);
+    w_settle(w);
+    w_complete(w, 0, 0);
+    w_commit(w, 2); /* a part of what is being completed */
+    w_delete(w, 0, 1);
+    w_settle(w);
+    w_abort_upload(w, 1);
+    w_complete(w, 1, 0); /* one of the two */
+    w_settle(w);
+}
+
+static void upload_of_three_sessions(struct world *w)
+{
+    begin_with(w, 1);
+    w_upload(w, 0, 1);
+    w_settle(w);
+    w_part(w, 0, 2, w_large(w));
+    w_stop(w);
+    w_open(w);
+    w_part(w, 0, 1, w_small(w));
+    w_upload(w, 1, 2);
+    w_settle(w);
+    w_stop(w);
+    w_open(w);
+    w_complete(w, 0, 0);
+    w_settle(w);
+    w_stop(w);
+    w_open(w);
+}
+
+static void killed_amid_uploads(struct world *w)
+{
+    begin_with(w, 1);
+    w_upload(w, 0, 1);
+    w_upload(w, 1, 2);
+    w_settle(w);
+    w_part(w, 0, 1, w_large(w));
+    w_part(w, 1, 1, w_large(w));
+    w_part(w, 0, 2, w_small(w));
+    w_complete(w, 0, 0);
+    w_settle(w);
+    /* With -sync block nothing acknowledged goes on from what the power has left. */
+    w_die(w, w->f.cfg.sync == STORE_SYNC_ACK && w_rnd(w, 2) == 0, false);
+    w_open(w);
+    w_part(w, 1, 2, w_small(w));
+    w_abort_upload(w, 0);
+    w_settle(w);
+    w_complete(w, 1, 0);
+    w_settle(w);
+}
+
+static void killed_in_recovery_of_uploads(struct world *w)
+{
+    begin_with(w, 1);
+    w_upload(w, 0, 1);
+    w_settle(w);
+    w_part(w, 0, 1, w_large(w));
+    w_begin_part(w, 0, 0, 2, w_small(w) + 50);
+    w_send(w, 0, 20);
+    w_part(w, 0, 3, w_large(w));
+    w_die(w, w_rnd(w, 2) == 0, false);
+    w_open(w);
+    w_die(w, w_rnd(w, 2) == 0, true);
+    w_open(w);
+    w_complete(w, 0, 0);
+    w_settle(w);
+}
+
+static void uploads_expire_by_themselves(struct world *w)
+{
+    begin_with(w, 1);
+    w_upload(w, 0, 1);
+    w_upload(w, 1, 2);
+    w_settle(w);
+    w_part(w, 0, 1, w_small(w));
+    w_abort_upload(w, 1);
+    w_settle(w);
+    w_expire(w, 3);
+    w_complete(w, 0, 0);
+    w_put(w, 0, w_small(w));
+}
+
+static void upload_sync_fails(struct world *w)
+{
+    begin_with(w, 1);
+    w_upload(w, 0, 1);
+    w_settle(w);
+    w_part(w, 0, 1, w_small(w));
+    vfs_mem_fail(w->f.vfs, MEM_SYNC, 1, ZERR_IO, MEM_ONCE);
+    if (w_rnd(w, 2) == 0) {
+        w_part(w, 0, 1, w_small(w));
+    } else {
+        w_complete(w, 0, 0);
+    }
+    w_settle(w);
+    assert(vfs_mem_failed(w->f.vfs) == 1 && !w->f.fatal);
+    w_part(w, 0, 2, w_small(w)); /* the upload is as it was */
+    w_complete(w, 0, 0);
+    w_settle(w);
+}
+
+static void rewrite_amid_uploads(struct world *w)
+{
+    begin_with(w, 2);
+    w_upload(w, 0, 2);
+    w_upload(w, 1, 3);
+    w_settle(w);
+    w_part(w, 0, 1, w_small(w));
+    w_part(w, 1, 1, w_small(w));
+    w_complete(w, 1, 0);
+    w_settle(w);
+    w_stop(w);
+    claim_many_members(w);
+    w_open(w);
+    w_part(w, 0, 2, w_small(w));
+    w_complete(w, 0, 0);
+    w_settle(w);
+    w_stop(w);
+}
+
+/* A wrong byte in the first of several members: the history is made anew from the blocks. */
+static void rebuild_amid_uploads(struct world *w)
+{
+    begin_with(w, 1);
+    w_upload(w, 0, 1);
+    w_upload(w, 1, 2);
+    w_settle(w);
+    w_part(w, 0, 1, w_small(w));
+    w_stop(w);
+    w_open(w);
+    w_part(w, 1, 1, w_small(w));
+    w_part(w, 0, 2, w_large(w));
+    w_complete(w, 1, 0);
+    w_settle(w);
+    if (w_rnd(w, 2) == 0) {
+        w_stop(w);
+    } else {
+        w_die(w, false, false);
+    }
+    w_damage_db(w);
+    w_open(w);
+    w_part(w, 0, 3, w_small(w));
+    w_complete(w, 0, 0);
+    w_settle(w);
+}
+
 /* ---- directories of the original ---- */
 
 static int adopt_record(void *user, uint64_t rev, const struct record *r)
@@ -391,7 +643,11 @@ static int adopt_record(void *user, uint64_t rev, const struct record *r)
         assert(r->body.off + r->size <= block.len);
         model_set_body(&w->m, version, slice_of(block.ptr + r->body.off, (size_t)r->size));
     }
-    model_add(&w->m, req, (struct change){r->op, key, r->op == RECORD_PUT ? version : ABSENT, 0});
+    model_add(&w->m, req,
+              (struct change){.op = r->op,
+                              .key = key,
+                              .version = r->op == RECORD_PUT ? version : ABSENT,
+                              .upload = ABSENT});
     model_pending(&w->m, req);
     model_acked(&w->m, req, true);
     return 0;
@@ -460,6 +716,19 @@ const struct workload workloads[] = {
     {"id-wraps", id_wraps, STORE_SYNC_ACK},
     {"sync-fails", sync_fails, STORE_SYNC_ACK},
     {"flush-fails", flush_fails, STORE_SYNC_ACK},
+    {"upload", upload, STORE_SYNC_ACK},
+    {"upload-and-after", upload_and_after, STORE_SYNC_ACK},
+    {"upload-rolls-over", upload_rolls_over, STORE_SYNC_ACK},
+    {"parts-of-others-bytes", parts_of_others_bytes, STORE_SYNC_ACK},
+    {"upload-aborted", upload_aborted, STORE_SYNC_ACK},
+    {"uploads-side-by-side", uploads_side_by_side, STORE_SYNC_ACK},
+    {"upload-of-three-sessions", upload_of_three_sessions, STORE_SYNC_ACK},
+    {"killed-amid-uploads", killed_amid_uploads, STORE_SYNC_ACK},
+    {"killed-in-recovery-of-uploads", killed_in_recovery_of_uploads, STORE_SYNC_ACK},
+    {"uploads-expire", uploads_expire_by_themselves, STORE_SYNC_ACK},
+    {"upload-sync-fails", upload_sync_fails, STORE_SYNC_ACK},
+    {"rewrite-amid-uploads", rewrite_amid_uploads, STORE_SYNC_ACK},
+    {"rebuild-amid-uploads", rebuild_amid_uploads, STORE_SYNC_ACK},
     {"of-the-original", of_the_original, STORE_SYNC_ACK},
     {"of-the-original-wrapped", of_the_original_wrapped, STORE_SYNC_ACK},
     {"block-puts", puts_only, STORE_SYNC_BLOCK},
@@ -469,5 +738,8 @@ const struct workload workloads[] = {
     {"block-aborts", abort_at_tail, STORE_SYNC_BLOCK},
     {"block-two-sessions", two_sessions, STORE_SYNC_BLOCK},
     {"block-killed", killed, STORE_SYNC_BLOCK},
+    {"block-upload", upload_rolls_over, STORE_SYNC_BLOCK},
+    {"block-upload-of-three-sessions", upload_of_three_sessions, STORE_SYNC_BLOCK},
+    {"block-killed-amid-uploads", killed_amid_uploads, STORE_SYNC_BLOCK},
 };
 const unsigned n_workloads = sizeof(workloads) / sizeof(workloads[0]);

@@ -141,7 +141,9 @@ void world_init(struct world *w, uint64_t seed, enum store_sync sync)
     w->snaps = mem_must(calloc(SNAPSHOTS_MAX, sizeof(w->snaps[0])));
     fx_init(&w->f, block_sizes[w_rnd(w, 3)]);
     w->f.cfg.sync = sync;
+    w->damaged_at = NEVER;
     model_init(&w->m, seed);
+    w->m.has_holes = sync == STORE_SYNC_BLOCK;
     watch(w);
 }
 
@@ -160,21 +162,53 @@ struct history {
     struct model *m;
     struct change *v;
     size_t n, max;
+    uint64_t n_names; /* PUTs and DELETEs */
 };
+
+static bool is_version(const struct version *v, const struct record *r, bool adopted)
+{
+    bool same_body = r->has_md5 && r->size == v->body.len && memcmp(v->md5, r->md5, 16) == 0;
+    if (r->op != v->op) {
+        return false;
+    }
+    switch (r->op) {
+    case RECORD_PUT:
+        return v->mtime_ms != 0 ? v->mtime_ms == r->mtime_ms && same_body : adopted;
+    case RECORD_PART:
+        return same_body;
+    case RECORD_UPLOAD:
+        return r->meta.n == 1 && slice_eq_str(r->meta.v[0].value, v->meta);
+    default:
+        return false;
+    }
+}
+
+/* The upload that began with that number. */
+static unsigned find_upload(const struct history *h, uint64_t seq)
+{
+    for (size_t i = 0; i < h->n; i++) {
+        if (h->v[i].op == RECORD_UPLOAD && h->v[i].seq == seq) {
+            return h->v[i].version;
+        }
+    }
+    return UNKNOWN;
+}
 
 static int see_record(void *user, uint64_t rev, const struct record *r)
 {
     struct history *h = user;
-    struct change c = {.op = r->op, .version = ABSENT, .seq = r->seq};
-    assert(rev == h->n && h->n < h->max);
+    struct change c = {.op = r->op, .version = ABSENT, .seq = r->seq, .upload = ABSENT};
+    assert(h->n < h->max && (!record_in_history(r) || rev == h->n_names));
     c.key = model_key(h->m, r->key);
-    for (unsigned i = 0; r->op == RECORD_PUT && i < h->m->n_versions; i++) {
-        const struct version *v = &h->m->versions[i];
-        bool fits = v->mtime_ms != 0 ? v->mtime_ms == r->mtime_ms && r->size == v->body.len &&
-                                           r->has_md5 && memcmp(v->md5, r->md5, 16) == 0
-                                     : r->seq == 0 && i == rev; /* adopted: one each */
-        c.version = fits ? i : c.version;
+    for (unsigned i = 0; i < h->m->n_versions; i++) {
+        bool adopted = r->seq == 0 && i == rev; /* one each */
+        c.version = is_version(&h->m->versions[i], r, adopted) ? i : c.version;
     }
+    if (r->upload != 0) {
+        c.upload = find_upload(h, r->upload);
+        c.part = r->op == RECORD_PART ? r->part : 0;
+    }
+    h->n_names += record_in_history(r);
     h->v[h->n++] = c;
     return 0;
 }
@@ -227,6 +261,12 @@ void w_open(struct world *w)
     start(w);
     size_t n = world_history(&w->m, w->f.vfs, history, REQUESTS_MAX * CHANGES_MAX, &next);
     model_resolve(&w->m, history, n);
+    memset(w->numbers, 0, sizeof(w->numbers));
+    for (size_t i = 0; i < n; i++) {
+        if (history[i].op == RECORD_UPLOAD && history[i].version != ABSENT) {
+            w->numbers[history[i].version] = history[i].seq;
+        }
+    }
     take_snapshot(w, "(opened)");
 }
 
@@ -291,6 +331,27 @@ void w_die(struct world *w, bool cut, bool in_start)
     watch(w);
 }
 
+void w_damage_db(struct world *w)
+{
+    static const char name[] = "db0000000000";
+    uint64_t offs[64], n = 0, off = 0;
+    struct db_extra x;
+    struct vfs_file *file;
+    int rc = w->f.vfs->ops->open(w->f.vfs, name, VFS_READ, &file);
+    assert(rc == 0);
+    while (db_read_extra(file, off, &x) == 0) { /* the first one only says whose store it is */
+        off += x.member_len;
+        assert(n < sizeof(offs) / sizeof(offs[0]));
+        offs[n++] = off;
+    }
+    w->f.vfs->ops->close(file);
+    assert(n > 1);
+    uint64_t i = w_rnd(w, n - 1);
+    vfs_mem_flip(w->f.vfs, name, offs[i] + DB_EXTRA_BYTES + 16 + w_rnd(w, 8), 0x10);
+    fx_drop_index(&w->f);
+    w->damaged_at = w->n_snaps;
+}
+
 void w_step(struct world *w, unsigned jobs)
 {
     while (jobs-- > 0 && workers_inline_step(&w->f.workers)) {
@@ -317,209 +378,4 @@ void w_settle(struct world *w)
         vfs_mem_advance(w->f.vfs, 1000);
         store_tick(w->f.st);
     }
-}
-
-/* ---- operations ---- */
-
-uint64_t w_rnd(struct world *w, uint64_t n)
-{
-    return mem_rnd(&w->rng) % n;
-}
-
-size_t w_small(struct world *w)
-{
-    return w_rnd(w, 4) == 0 ? w_rnd(w, 64) : w_rnd(w, 900);
-}
-
-size_t w_large(struct world *w)
-{
-    return (size_t)w->f.cfg.block_size / 2 + w_rnd(w, 700);
-}
-
-/* Sometimes so much that a sector of the record has nothing else. */
-static size_t meta_len(struct world *w)
-{
-    uint64_t choice = w_rnd(w, 6);
-    return choice == 0 ? w_rnd(w, 1000) : choice == 1 ? w_rnd(w, 230) : w_rnd(w, 20);
-}
-
-static unsigned key_of(struct world *w, unsigned key)
-{
-    char name[16];
-    (void)snprintf(name, sizeof(name), "key/%02u", key);
-    return model_key(&w->m, slice_str(name));
-}
-
-static void settled(struct world *w, unsigned req, int status)
-{
-    if (status == 0) {
-        model_acked(&w->m, req, w->f.cfg.sync == STORE_SYNC_ACK);
-    } else {
-        model_dropped(&w->m, req);
-    }
-}
-
-static struct attrs meta_of(const struct version *v, struct attr *one)
-{
-    *one = (struct attr){SLICE_LIT("X-Amz-Meta-V"), slice_str(v->meta)};
-    return (struct attrs){one, 1};
-}
-
-static void on_ready(void *user, int status)
-{
-    struct upload *u = user;
-    u->ready = true;
-    assert(status == 0);
-}
-
-static void on_writable(void *user)
-{
-    (void)user;
-}
-
-static void on_done(void *user, int status, const struct object *obj)
-{
-    struct upload *u = user;
-    (void)obj;
-    u->done = true;
-    u->status = status;
-    u->put = NULL;
-    settled(u->w, u->req, status);
-}
-
-static const struct put_ops PUT_OPS = {.ready = on_ready, .writable = on_writable, .done = on_done};
-
-void w_begin(struct world *w, unsigned i, unsigned key, size_t size)
-{
-    struct upload *u = &w->uploads[i];
-    struct attr one;
-    unsigned version = model_version(&w->m, size, meta_len(w));
-    const struct version *v = &w->m.versions[version];
-    unsigned k = key_of(w, key);
-    *u = (struct upload){.w = w, .body = v->body, .req = model_request(&w->m)};
-    model_add(&w->m, u->req, (struct change){RECORD_PUT, k, version, 0});
-    struct put_spec spec = {
-        .key = w->m.keys[k], .size = size, .meta = meta_of(v, &one), .mtime_ms = v->mtime_ms};
-    int rc = put_begin(w->f.st, &spec, &PUT_OPS, u, &u->put);
-    while (rc == ZKV_PENDING && !u->ready) {
-        bool stepped = workers_inline_step(&w->f.workers);
-        assert(stepped);
-    }
-    assert(rc == 0 || rc == ZKV_PENDING);
-}
-
-struct own_chunk {
-    struct chunk c;
-    uint8_t data[];
-};
-
-static void release_chunk(struct chunk *c)
-{
-    free(container_of(c, struct own_chunk, c));
-}
-
-void w_send(struct world *w, unsigned i, size_t n)
-{
-    struct upload *u = &w->uploads[i];
-    n = n < u->body.len - u->sent ? n : u->body.len - u->sent;
-    if (n == 0 || u->done) {
-        return;
-    }
-    struct own_chunk *c = mem_must(malloc(sizeof(*c) + n));
-    memcpy(c->data, u->body.ptr + u->sent, n);
-    c->c = (struct chunk){.data = c->data, .len = n, .release = release_chunk};
-    u->sent += n;
-    put_write(u->put, &c->c);
-}
-
-void w_commit(struct world *w, unsigned i)
-{
-    struct upload *u = &w->uploads[i];
-    w_send(w, i, SIZE_MAX);
-    if (!u->done) {
-        model_pending(&w->m, u->req);
-        put_commit(u->put, NULL);
-    }
-}
-
-void w_commit_wrong(struct world *w, unsigned i)
-{
-    struct upload *u = &w->uploads[i];
-    uint8_t md5[16] = {1, 2, 3};
-    w_send(w, i, SIZE_MAX);
-    if (!u->done) {
-        put_commit(u->put, md5);
-    }
-}
-
-void w_abort(struct world *w, unsigned i)
-{
-    struct upload *u = &w->uploads[i];
-    if (!u->done) {
-        put_abort(u->put);
-        u->done = true;
-    }
-}
-
-void w_put(struct world *w, unsigned key, size_t size)
-{
-    w_begin(w, UPLOADS_MAX - 1, key, size);
-    w_commit(w, UPLOADS_MAX - 1);
-    w_settle(w);
-}
-
-struct waiter { /* lives until it is answered */
-    struct world *w;
-    unsigned req;
-};
-
-static void on_deleted(void *user, int status)
-{
-    struct waiter *a = user;
-    settled(a->w, a->req, status);
-    free(a);
-}
-
-static void on_copied(void *user, int status, const struct object *obj)
-{
-    (void)obj;
-    on_deleted(user, status);
-}
-
-static struct waiter *waiter_create(struct world *w)
-{
-    struct waiter *a = mem_must(malloc(sizeof(*a)));
-    *a = (struct waiter){w, model_request(&w->m)};
-    return a;
-}
-
-void w_delete(struct world *w, unsigned first_key, unsigned n)
-{
-    struct slice keys[CHANGES_MAX];
-    struct waiter *a = waiter_create(w);
-    for (unsigned i = 0; i < n; i++) {
-        unsigned key = key_of(w, first_key + i);
-        keys[i] = w->m.keys[key];
-        model_add(&w->m, a->req, (struct change){RECORD_DELETE, key, ABSENT, 0});
-    }
-    model_pending(&w->m, a->req);
-    int rc = store_delete(w->f.st, keys, n, NULL, on_deleted, a);
-    assert(rc == 0);
-}
-
-void w_copy(struct world *w, unsigned from, unsigned to)
-{
-    struct waiter *a = waiter_create(w);
-    struct attr one;
-    unsigned src = key_of(w, from), dst = key_of(w, to);
-    unsigned version = model_copy(&w->m, model_live(&w->m, src), meta_len(w));
-    const struct version *v = &w->m.versions[version];
-    struct copy_spec spec = {
-        .key = w->m.keys[dst], .meta = meta_of(v, &one), .mtime_ms = v->mtime_ms};
-    int rc = store_lookup(w->f.st, w->m.keys[src], &spec.src);
-    assert(rc == 0);
-    model_add(&w->m, a->req, (struct change){RECORD_PUT, dst, version, 0});
-    model_pending(&w->m, a->req);
-    rc = store_copy(w->f.st, &spec, on_copied, a);
-    assert(rc == 0);
 }

@@ -47,7 +47,10 @@ struct world {
     struct image images[IMAGES_MAX];
     unsigned n_images;
     struct upload uploads[UPLOADS_MAX];
-    unsigned sessions; /* seeds of the disks' randomness */
+    unsigned sessions;              /* seeds of the disks' randomness */
+    unsigned begun[BEGUN_MAX];      /* multipart uploads of the workload: the model's version */
+    uint64_t numbers[VERSIONS_MAX]; /* of such a version: the store's number of it, 0: none */
+    uint32_t damaged_at;            /* snapshot from which on the db is damaged; NEVER */
 };
 
 void world_init(struct world *, uint64_t seed, enum store_sync);
@@ -79,6 +82,19 @@ void w_send(struct world *, unsigned i, size_t n); /* not more than is left */
 void w_commit(struct world *, unsigned i);         /* what is left, and the end */
 void w_commit_wrong(struct world *, unsigned i);   /* with an MD5 that does not match */
 void w_abort(struct world *, unsigned i);
+
+/* Multipart uploads, number 0..BEGUN_MAX-1. Of one that is not under way nothing is asked, but to
+ * complete or abort it again, which must be refused. */
+void w_upload(struct world *, unsigned u, unsigned key);
+void w_begin_part(struct world *, unsigned i, unsigned u, uint32_t part, size_t size);
+void w_part(struct world *, unsigned u, uint32_t part, size_t size);
+void w_part_copy(struct world *, unsigned u, uint32_t part, unsigned from, size_t off, size_t len);
+void w_complete(struct world *, unsigned u, uint32_t but); /* of all parts acknowledged but one */
+void w_abort_upload(struct world *, unsigned u);
+/* A wrong byte in a member of the history that has records. The index, which could do without it, is
+ * gone, too. */
+void w_damage_db(struct world *);
+void w_expire(struct world *, unsigned key); /* all uploads, since a new one begins a week later */
 
 /* The history as the db files in the directory have it. Keys and versions are the model's. */
 size_t world_history(struct model *, struct vfs *, struct change *ret, size_t max,
