@@ -299,7 +299,7 @@ static int check_parts(struct checker *c, const struct begun *b)
         }
     }
     ok = ok && at == l.parts.n;
-    free(l.parts.entries);
+    part_page_finish(&l.parts);
     return ok ? 0
               : bad(c, "the parts of upload %llx are not those that came last (%d, %d)",
                     (unsigned long long)b->seq, rc, l.status);

@@ -77,6 +77,21 @@ static int run_world(struct world *w)
     return 0;
 }
 
+static int run_uploads(struct world *w)
+{
+    world_uploads(w);
+    return 0;
+}
+
+/* Some of them under way, some of it not in the history yet. */
+static void amid_uploads(struct world *w)
+{
+    world_fill(w);
+    world_uploads(w);
+    fx_power_cut(&w->f, MEM_CRASH_RANDOM, 4);
+    fx_drop_index(&w->f);
+}
+
 static void worked(struct world *w)
 {
     world_fill(w);
@@ -271,6 +286,8 @@ static void sweep(const struct plan *p)
 
 PLAN(a_new_directory, nothing, run_new, FRESH)
 PLAN(a_running_store, running, run_world, FRESH)
+PLAN(multipart_uploads, running, run_uploads, FRESH)
+PLAN(a_start_amid_uploads, amid_uploads, start, IMAGE)
 PLAN(a_failed_sync_besides, poisoned, run_world, FRESH)
 PLAN(reads_and_a_list, opened, run_reads, AGAIN)
 PLAN(a_stop, worked, run_stop, FRESH)
@@ -358,6 +375,8 @@ int main(void)
         cmocka_unit_test(the_very_first_upload),
         cmocka_unit_test(a_new_directory),
         cmocka_unit_test(a_running_store),
+        cmocka_unit_test(multipart_uploads),
+        cmocka_unit_test(a_start_amid_uploads),
         cmocka_unit_test(a_failed_sync_besides),
         cmocka_unit_test(reads_and_a_list),
         cmocka_unit_test(a_stop),

@@ -95,6 +95,12 @@ static void run_world(struct world *w, bool armed)
     world_work(w);
 }
 
+static void run_uploads(struct world *w, bool armed)
+{
+    (void)armed;
+    world_uploads(w);
+}
+
 /* From no directory entry to a stop. */
 static void run_new(struct world *w, bool armed)
 {
@@ -333,6 +339,7 @@ static void a_read_that_is_garbled_once_is_not_noticed(void **state)
 
 PLAN(a_new_directory, FAULT_DISK_REAL, nothing, run_new)
 PLAN(a_running_store, FAULT_DISK_REAL, world_fill, run_world)
+PLAN(multipart_uploads, FAULT_DISK_REAL, world_fill, run_uploads)
 PLAN(a_stop, FAULT_DISK_REAL, filled, run_stop)
 PLAN(a_start_after_a_kill, FAULT_DISK_DROPS, unclean, run_start)
 PLAN(a_start_past_the_cache, FAULT_DISK_KEEPS, unclean, run_start)
@@ -369,6 +376,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_directory),
         cmocka_unit_test(a_running_store),
+        cmocka_unit_test(multipart_uploads),
         cmocka_unit_test(a_stop),
         cmocka_unit_test(a_start_after_a_kill),
         cmocka_unit_test(a_start_past_the_cache),

@@ -125,13 +125,13 @@ static void op_end(struct op *o)
 
 static void on_deleted(void *user, int status)
 {
-    ((struct change_op *)user)->status = status;
+    *(int *)user = status;
 }
 
 static void on_copied(void *user, int status, const struct object *obj)
 {
     (void)obj;
-    ((struct change_op *)user)->status = status;
+    *(int *)user = status;
 }
 
 static void delete_begin(struct world *w, struct change_op *o, unsigned first, unsigned n)
@@ -144,7 +144,7 @@ static void delete_begin(struct world *w, struct change_op *o, unsigned first, u
         name_of(names[i], first + i);
         keys[i] = slice_str(names[i]);
     }
-    o->rc = store_delete(w->f.st, keys, n, NULL, on_deleted, o);
+    o->rc = store_delete(w->f.st, keys, n, NULL, on_deleted, &o->status);
 }
 
 static void copy_begin(struct world *w, struct change_op *o, unsigned from, unsigned to)
@@ -158,7 +158,7 @@ static void copy_begin(struct world *w, struct change_op *o, unsigned from, unsi
     struct copy_spec spec = {.key = slice_str(dst)};
     o->rc = store_lookup(w->f.st, slice_str(src), &spec.src);
     if (o->rc == 0) {
-        o->rc = store_copy(w->f.st, &spec, on_copied, o);
+        o->rc = store_copy(w->f.st, &spec, on_copied, &o->status);
     }
 }
 
@@ -251,6 +251,157 @@ void world_work(struct world *w)
     change_end(&w->late_del);
     for (unsigned i = 0; i < 3; i++) {
         world_put(w, 9 + i);
+    }
+}
+
+/* ---- multipart uploads ---- */
+
+static void on_begun(void *user, int status, uint64_t upload)
+{
+    (void)status;
+    *(uint64_t *)user = upload;
+}
+
+static void on_ended(void *user, int status, const struct object *obj, size_t at)
+{
+    (void)obj, (void)at;
+    *(int *)user = status;
+}
+
+static void on_part(void *user, int status, const struct object *obj)
+{
+    on_ended(user, status, obj, 0);
+}
+
+static void upload_begin(struct world *w, unsigned i, unsigned key)
+{
+    struct upload_op *o = &w->uploads[i];
+    char name[8];
+    name_of(name, key);
+    *o = (struct upload_op){.key = key, .part_status = 1, .end_status = 1};
+    struct upload_spec spec = {.key = slice_str(name)};
+    int rc = store_begin_upload(w->f.st, &spec, on_begun, &o->number);
+    (void)rc; /* then it has no number */
+}
+
+static int put_part(struct world *w, struct upload_op *o, uint32_t part, struct slice body)
+{
+    char name[8];
+    name_of(name, o->key);
+    struct put_spec spec = {
+        .key = slice_str(name), .size = body.len, .upload = o->number, .part = part};
+    o->part_size = part == 1 ? body.len : o->part_size;
+    return o->number == 0 ? ZERR_NO_UPLOAD : fx_put_spec(&w->f, &spec, body, 5000, NULL, NULL);
+}
+
+static void copy_to_part(struct world *w, struct upload_op *o, unsigned from)
+{
+    static const struct reader_ops ops = {on_deleted, NULL};
+    char src[8], dst[8];
+    struct reader *r;
+    name_of(src, from);
+    name_of(dst, o->key);
+    int opened = 1;
+    int rc = o->number == 0 ? ZERR_NO_UPLOAD
+                            : reader_open(w->f.st, slice_str(src), false, &ops, &opened, &r);
+    if (rc == ZKV_PENDING) {
+        fx_pump(&w->f);
+        rc = opened;
+    } else if (rc != 0) {
+        return;
+    }
+    if (rc == 0) {
+        struct part_copy_spec spec = {.key = slice_str(dst),
+                                      .upload = o->number,
+                                      .part = 1,
+                                      .src = r,
+                                      .len = reader_object(r)->size};
+        o->part_size = (size_t)spec.len;
+        rc = store_copy_part(w->f.st, &spec, on_part, &o->part_status);
+    }
+    reader_close(r);
+    world_settle(w);
+}
+
+/* Of parts 1..n, if they are there; else it is given up. */
+static void upload_end(struct world *w, struct upload_op *o, size_t n, bool completes)
+{
+    struct part_name parts[2] = {{.number = 1}, {.number = 2}};
+    char name[8];
+    name_of(name, o->key);
+    struct complete_spec spec = {
+        .key = slice_str(name), .upload = o->number, .parts = parts, .n_parts = n};
+    int rc = o->number == 0 ? ZERR_NO_UPLOAD
+             : completes
+                 ? store_complete_upload(w->f.st, &spec, on_ended, &o->end_status)
+                 : store_abort_upload(w->f.st, spec.key, o->number, on_deleted, &o->end_status);
+    o->end_status = rc != 0 ? rc : o->end_status;
+    world_settle(w);
+    if (completes) {
+        answered(w, o->key, o->version, o->end_status);
+    }
+}
+
+void world_uploads(struct world *w)
+{
+    struct upload_op *two = &w->uploads[UPLOAD_OF_TWO], *copied = &w->uploads[UPLOAD_OF_A_COPY];
+    struct upload_op *aborted = &w->uploads[UPLOAD_ABORTED], *left = &w->uploads[UPLOAD_LEFT];
+    for (unsigned i = 0; i < N_UPLOADS; i++) {
+        upload_begin(w, i,
+                     i == UPLOAD_OF_TWO ? 0 : 4 + i); /* the first one of a name that is there */
+    }
+    world_settle(w);
+    two->version = w->next_version++;
+    struct slice body = body_of(two->version);
+    size_t half = body.len / 2;
+    two->part_status = put_part(w, two, 2, slice_of(body.ptr + half, body.len - half));
+    int rc = put_part(w, two, 1, slice_of(body.ptr, half));
+    two->part_status = two->part_status == 0 ? rc : two->part_status;
+    copied->version = w->keys[3].now;
+    if (copied->version != ABSENT) {
+        copy_to_part(w, copied, 3);
+    }
+    aborted->part_status = put_part(w, aborted, 1, body);
+    left->part_status = put_part(w, left, 1, body);
+    upload_end(w, two, 2, two->part_status == 0);
+    upload_end(w, copied, 1, copied->part_status == 0);
+    upload_end(w, aborted, 0, false);
+}
+
+struct parts_seen {
+    int status;
+    size_t n;
+    uint64_t size;
+};
+
+static void on_parts(void *user, int status, struct part_page *page)
+{
+    *(struct parts_seen *)user =
+        (struct parts_seen){status, page->n, page->n > 0 ? page->entries[0].size : 0};
+    part_page_finish(page);
+}
+
+void world_expect_uploads(struct world *w)
+{
+    for (unsigned i = 0; i < N_UPLOADS; i++) {
+        const struct upload_op *o = &w->uploads[i];
+        struct parts_seen seen = {.status = 1};
+        if (o->number == 0) {
+            continue;
+        }
+        assert_int_equal(store_list_parts(w->f.st, o->number, 0, 3, on_parts, &seen), 0);
+        fx_pump(&w->f);
+        bool ended = o->end_status == 0, left = i == UPLOAD_LEFT;
+        if (seen.status != 0 && (seen.status != ZERR_NO_UPLOAD || left)) {
+            world_report(w, "an upload under way is gone", o->key, seen.status);
+        }
+        if (ended && seen.status == 0) {
+            world_report(w, "an upload that ended is under way", o->key, 0);
+        }
+        bool whole = seen.n == 1 && seen.size == o->part_size;
+        if (left && !whole && (o->part_status == 0 || seen.n > 0)) {
+            world_report(w, "an upload has not its part", o->key, (int)seen.n);
+        }
     }
 }
 
@@ -379,6 +530,9 @@ void world_expect_clean_start(struct world *w, bool lost)
             world_report(w, w->f.info.text, 0, rc);
         }
         world_expect_keys(w, true);
+        if (!lost) {
+            world_expect_uploads(w);
+        }
         if (!lost && strstr(w->f.notes, "damaged") != NULL) {
             world_report(w, "damage reported", 0, 0);
         }
@@ -414,6 +568,7 @@ void world_save(struct world *w, struct world_image *img)
     img->vfs = vfs_mem_crash(w->f.vfs, MEM_CRASH_EVERYTHING, 1);
     memcpy(img->keys, w->keys, sizeof(img->keys));
     img->next_version = w->next_version;
+    memcpy(img->uploads, w->uploads, sizeof(img->uploads));
     for (int i = 0; i < 3; i++) {
         FILE *f = open_index_file(w, i, "rb");
         uint8_t bytes[4096];
@@ -432,6 +587,7 @@ void world_load(struct world *w, const struct world_image *img)
     w->f.vfs = vfs_mem_crash(img->vfs, MEM_CRASH_EVERYTHING, 1);
     memcpy(w->keys, img->keys, sizeof(w->keys));
     w->next_version = img->next_version;
+    memcpy(w->uploads, img->uploads, sizeof(w->uploads));
     for (int i = 0; i < 3; i++) {
         if (img->index[i].len > 0) {
             FILE *f = open_index_file(w, i, "wb");

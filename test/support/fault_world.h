@@ -27,6 +27,15 @@ struct change_op {
     int rc, status;
 };
 
+/* A multipart upload; statuses: 1: not asked for, or not answered. */
+struct upload_op {
+    unsigned key, version;
+    uint64_t number; /* 0: none */
+    int part_status, end_status;
+    size_t part_size; /* of its part 1 */
+};
+enum { UPLOAD_OF_TWO, UPLOAD_OF_A_COPY, UPLOAD_ABORTED, UPLOAD_LEFT, N_UPLOADS };
+
 struct world {
     struct fixture f;
     struct key_model keys[N_KEYS];
@@ -36,6 +45,7 @@ struct world {
     int starts; /* that world_expect_clean_start() makes */
     /* Here, since a fatal error may leave them unanswered until the stop. */
     struct change_op copy, del, late_del;
+    struct upload_op uploads[N_UPLOADS];
 };
 
 void world_init(struct world *, enum store_sync); /* an empty directory on a vfs_mem */
@@ -44,6 +54,11 @@ void world_fill(struct world *); /* opens; four objects */
 /* Uploads side by side, in blocks of their own, given up, overwriting; a copy, a delete of several,
  * and a second wave behind what the first one broke. */
 void world_work(struct world *);
+/* Multipart uploads: one that is completed, one of another object's bytes, one given up, and one that
+ * stays under way with a part. Another workload than the one above; once in a world's life. */
+void world_uploads(struct world *);
+/* Those under way are, with their parts; those that ended are not. */
+void world_expect_uploads(struct world *);
 /* One upload, to its end. */
 void world_put(struct world *, unsigned key);
 /* As fx_get(), of a key that is there; ZERR_CORRUPT: with other bytes than it should have. A key
@@ -59,6 +74,7 @@ struct world_image {
     struct vfs *vfs;
     struct key_model keys[N_KEYS];
     unsigned next_version;
+    struct upload_op uploads[N_UPLOADS];
     struct buf index[3];
 };
 void world_save(struct world *, struct world_image *);

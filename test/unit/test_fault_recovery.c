@@ -30,32 +30,38 @@ struct recipe {
     enum vfs_mem_crash_mode mode;
     uint64_t seed;
     bool no_index;
+    bool uploads; /* it works on these */
 };
 
 static const struct recipe RECIPES[] = {
-    {"a kill", STORE_SYNC_ACK, 0, 0, MEM_ONCE, false, MEM_CRASH_EVERYTHING, 1, false},
-    {"a power cut", STORE_SYNC_ACK, 0, 0, MEM_ONCE, false, MEM_CRASH_SYNCED, 2, false},
-    {"a power cut with remains", STORE_SYNC_ACK, 0, 0, MEM_ONCE, false, MEM_CRASH_RANDOM, 3, true},
+    {"a kill", STORE_SYNC_ACK, 0, 0, MEM_ONCE, false, MEM_CRASH_EVERYTHING, 1, false, false},
+    {"a power cut", STORE_SYNC_ACK, 0, 0, MEM_ONCE, false, MEM_CRASH_SYNCED, 2, false, false},
+    {"a power cut with remains", STORE_SYNC_ACK, 0, 0, MEM_ONCE, false, MEM_CRASH_RANDOM, 3, true,
+     false},
     {"a kill in the middle", STORE_SYNC_ACK, MEM_CHANGES, 9, MEM_FROM_THEN_ON, false,
-     MEM_CRASH_EVERYTHING, 4, false},
+     MEM_CRASH_EVERYTHING, 4, false, false},
     {"a power cut in the middle", STORE_SYNC_ACK, MEM_CHANGES, 14, MEM_FROM_THEN_ON, false,
-     MEM_CRASH_RANDOM, 5, false},
+     MEM_CRASH_RANDOM, 5, false, false},
     {"a power cut later", STORE_SYNC_ACK, MEM_CHANGES, 23, MEM_FROM_THEN_ON, false,
-     MEM_CRASH_RANDOM, 6, true},
+     MEM_CRASH_RANDOM, 6, true, false},
     {"a failed sync and a kill", STORE_SYNC_ACK, MEM_SYNC, 2, MEM_ONCE, false, MEM_CRASH_EVERYTHING,
-     7, false},
+     7, false, false},
     {"a failed sync and a power cut", STORE_SYNC_ACK, MEM_SYNC, 4, MEM_ONCE, false,
-     MEM_CRASH_RANDOM, 8, false},
+     MEM_CRASH_RANDOM, 8, false, false},
     {"a failed flush", STORE_SYNC_ACK, MEM_TRUNCATE | MEM_RENAME, 2, MEM_FROM_THEN_ON, false,
-     MEM_CRASH_RANDOM, 9, false},
+     MEM_CRASH_RANDOM, 9, false, false},
     {"a stop cut off early", STORE_SYNC_ACK, MEM_CHANGES, 2, MEM_FROM_THEN_ON, true,
-     MEM_CRASH_RANDOM, 10, false},
+     MEM_CRASH_RANDOM, 10, false, false},
     {"a stop cut off late", STORE_SYNC_ACK, MEM_CHANGES, 5, MEM_FROM_THEN_ON, true,
-     MEM_CRASH_RANDOM, 11, true},
+     MEM_CRASH_RANDOM, 11, true, false},
     {"-sync block and a kill", STORE_SYNC_BLOCK, 0, 0, MEM_ONCE, false, MEM_CRASH_EVERYTHING, 12,
-     false},
+     false, false},
     {"-sync block and a power cut", STORE_SYNC_BLOCK, 0, 0, MEM_ONCE, false, MEM_CRASH_RANDOM, 13,
-     false},
+     false, false},
+    {"multipart uploads and a kill", STORE_SYNC_ACK, 0, 0, MEM_ONCE, false, MEM_CRASH_EVERYTHING,
+     14, true, true},
+    {"multipart uploads and a power cut", STORE_SYNC_ACK, MEM_CHANGES, 17, MEM_FROM_THEN_ON, false,
+     MEM_CRASH_RANDOM, 15, false, true},
 };
 
 static void make(const struct recipe *r, struct world_image *image)
@@ -68,7 +74,7 @@ static void make(const struct recipe *r, struct world_image *image)
     }
     vfs_mem_fail(w.f.vfs, r->fail_ops, r->fail_nth, ZERR_IO, r->times);
     if (!r->stop) {
-        world_work(&w);
+        (r->uploads ? world_uploads : world_work)(&w);
     }
     assert_true(r->fail_ops == 0 || r->stop || vfs_mem_failed(w.f.vfs) > 0);
     if (r->stop) {
@@ -114,6 +120,7 @@ static void take_state(struct world *w, struct state *ret)
                                 (unsigned long long)stats.totals.live_bytes),
                      0);
     buf_finish(&body);
+    world_expect_uploads(w);
 }
 
 static void expect_state(struct world *w, const struct state *as)

@@ -15,8 +15,8 @@
 enum end { END_STOP, END_KILL, END_POWER_CUT, N_ENDS };
 
 /* True: the fault was never reached. */
-static bool one_fault(const char *what, enum store_sync sync, unsigned ops, int zerr,
-                      enum vfs_mem_times times, uint64_t n, enum end end)
+static bool one_fault(const char *what, enum store_sync sync, void (*work)(struct world *),
+                      unsigned ops, int zerr, enum vfs_mem_times times, uint64_t n, enum end end)
 {
     struct world w;
     world_init(&w, sync);
@@ -24,7 +24,7 @@ static bool one_fault(const char *what, enum store_sync sync, unsigned ops, int 
     w.what = what;
     w.n = n;
     vfs_mem_fail(w.f.vfs, ops, n, zerr, times);
-    world_work(&w);
+    work(&w);
     bool untouched = vfs_mem_failed(w.f.vfs) == 0;
     world_expect_keys(&w, false);
     vfs_mem_fail(w.f.vfs, 0, 0, 0, MEM_ONCE);
@@ -51,8 +51,8 @@ static bool one_fault(const char *what, enum store_sync sync, unsigned ops, int 
 }
 
 /* The ends take turns; with a ROUNDS in the environment each fault meets each. */
-static void sweep(const char *what, enum store_sync sync, unsigned ops, int zerr,
-                  enum vfs_mem_times times)
+static void sweep_work(const char *what, enum store_sync sync, void (*work)(struct world *),
+                       unsigned ops, int zerr, enum vfs_mem_times times)
 {
     static unsigned turn;
     int n_ends = getenv("ROUNDS") != NULL ? N_ENDS : 1;
@@ -60,13 +60,19 @@ static void sweep(const char *what, enum store_sync sync, unsigned ops, int zerr
         bool untouched = true;
         for (int i = 0; i < n_ends; i++) {
             enum end end = (enum end)(turn++ % N_ENDS);
-            untouched = one_fault(what, sync, ops, zerr, times, n, end) && untouched;
+            untouched = one_fault(what, sync, work, ops, zerr, times, n, end) && untouched;
         }
         if (untouched) {
             return;
         }
     }
     fail();
+}
+
+static void sweep(const char *what, enum store_sync sync, unsigned ops, int zerr,
+                  enum vfs_mem_times times)
+{
+    sweep_work(what, sync, world_work, ops, zerr, times);
 }
 
 static void sweep_error(int zerr, enum store_sync sync)
@@ -113,6 +119,21 @@ static void the_same_holds_with_sync_block(void **state)
     sweep("change", STORE_SYNC_BLOCK, MEM_CHANGES, ZERR_IO, MEM_FROM_THEN_ON);
     sweep("change", STORE_SYNC_BLOCK, MEM_CHANGES, ZERR_NO_SPACE, MEM_ONCE);
     sweep("change", STORE_SYNC_BLOCK, MEM_CHANGES, ZERR_NO_SPACE, MEM_FROM_THEN_ON);
+}
+
+static void multipart_uploads_lose_nothing_either(void **state)
+{
+    static const int errors[] = {ZERR_IO, ZERR_NO_SPACE};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        for (int t = MEM_ONCE; t <= MEM_FROM_THEN_ON; t++) {
+            sweep_work("uploads: change", STORE_SYNC_ACK, world_uploads, MEM_CHANGES, errors[i],
+                       (enum vfs_mem_times)t);
+            sweep_work("uploads: look", STORE_SYNC_ACK, world_uploads,
+                       MEM_OPEN | MEM_LOOK | MEM_RANDOM, errors[i], (enum vfs_mem_times)t);
+        }
+    }
+    sweep_work("uploads: change", STORE_SYNC_BLOCK, world_uploads, MEM_CHANGES, ZERR_IO, MEM_ONCE);
 }
 
 /* A start is cut off at each of its changes, with the index or without, and what a power cut leaves is
@@ -193,6 +214,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_at_any_call_loses_nothing),
         cmocka_unit_test(no_descriptors_at_any_call_loses_nothing),
         cmocka_unit_test(the_same_holds_with_sync_block),
+        cmocka_unit_test(multipart_uploads_lose_nothing_either),
         cmocka_unit_test(a_recovery_cut_off_anywhere_ends_the_same),
         cmocka_unit_test(a_new_directory_cut_off_anywhere_opens),
     };
