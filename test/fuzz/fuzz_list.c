@@ -126,7 +126,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     begin(&t);
     finish(&t);
     assert_int_not_equal(t.status, 500);
-    if (t.status == 200 && body_has(&t, "<ListBucketResult")) {
+    if (t.status == 200 &&
+        (body_has(&t, "<ListBucketResult") || body_has(&t, "<ListVersionsResult"))) {
         check_page(&t);
     }
     toy_clear(&t);
