@@ -24,9 +24,9 @@ NAMES = [
     "plain", "with space", "two  spaces", " in front", "behind ", "+", "a+b c", "100%", "%41", "a%2Fb%20c", "%",
     "a&b=c;d", "?x=y", "#hash", "quote'\"`", "back\\slash", "<xml>&amp;]]>", "$HOME", "*[!a]{b,c}?", "~tilde",
     "(a)!*'", "@:,;|^", "-rf", "--", "...", ".hidden", "trailing.", "caf\u00e9", "cafe\u0301",
-    "\u65e5\u672c\u8a9e", "\U0001f4be", "\u00a0nbsp", "\u202eright to left", "tab\there", "delete\x7f", "\u0085",
+    "\u65e5\u672c\u8a9e", "\U0001f4be", "\u00a0nbsp", "\u202eright to left", "tab\there", "delete\x7f",
 ]
-LINE_ENDS = ["line\nfeed", "return\rhere"]
+LINE_ENDS = ["line\nfeed", "return\rhere", "\u0085"]
 NOT_XML = ["bell\x07", "\x01", "\x1b[1m", "\ufffe", "\uffff"]
 NO_UTF8 = [b"latin1-\xe9", b"\xff\xfe"]
 
