@@ -37,12 +37,12 @@ debian_version()
     (. /etc/os-release && printf '%s\n' "${VERSION_ID:-0}")
 }
 
-# Prints those of the named packages that are not installed.
+# Prints those of the named packages that are not installed (in $admin_dir, or here).
 missing_packages()
 {
     local name
     for name in "$@"; do
-        [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] ||
+        [ "$(dpkg-query --admindir="${admin_dir:-/var/lib/dpkg}" -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] ||
             printf '%s\n' "$name"
     done
 }
