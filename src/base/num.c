@@ -72,6 +72,34 @@ int hex_decode(struct slice hex, void *out, size_t len)
     return 0;
 }
 
+void letters_encode(const void *data, size_t len, char *out)
+{
+    const uint8_t *p = data;
+
+    for (size_t i = 0; i < len; i++) {
+        out[2 * i] = (char)('a' + (p[i] >> 4));
+        out[2 * i + 1] = (char)('a' + (p[i] & 15));
+    }
+}
+
+int letters_decode(struct slice letters, void *out, size_t len)
+{
+    uint8_t *p = out;
+
+    if (len > SIZE_MAX / 2 || letters.len != 2 * len) {
+        return ZERR_INVALID;
+    }
+    for (size_t i = 0; i < letters.len; i++) {
+        if (letters.ptr[i] < 'a' || letters.ptr[i] > 'p') {
+            return ZERR_INVALID;
+        }
+    }
+    for (size_t i = 0; i < len; i++) {
+        p[i] = (uint8_t)((letters.ptr[2 * i] - 'a') << 4 | (letters.ptr[2 * i + 1] - 'a'));
+    }
+    return 0;
+}
+
 static int base64_value(uint8_t c)
 {
     if (c >= 'A' && c <= 'Z') {

@@ -14,6 +14,9 @@ int num_parse_u64(struct slice s, uint64_t max, uint64_t *ret) ZKV_MUST_CHECK;
 void hex_encode(const void *data, size_t len, char *out);
 /* Exactly 2 * len hex digits of either case. */
 int hex_decode(struct slice hex, void *out, size_t len) ZKV_MUST_CHECK;
+/* The same with the letters a to p: for what must never look like a number. */
+void letters_encode(const void *data, size_t len, char *out);
+int letters_decode(struct slice letters, void *out, size_t len) ZKV_MUST_CHECK;
 /* Standard base64 with padding (RFC 4648 section 4), exactly len bytes decoded. */
 int base64_decode(struct slice text, void *out, size_t len) ZKV_MUST_CHECK;
 

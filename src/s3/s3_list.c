@@ -11,7 +11,8 @@
 
 #define NULL_VERSION "null" /* as S3 calls it where versions were never switched on */
 
-/* A continuation token is the last entry in hexadecimal: to clients it means nothing. */
+/* A continuation token is the last entry in letters: to clients it means nothing. (As digits it could be
+ * taken for a number: minio's client for JavaScript reads XML so.) */
 static int decode_token(struct slice token, struct arena *arena, struct slice *ret)
 {
     uint8_t *out = arena_alloc(arena, token.len / 2 + 1);
@@ -19,7 +20,7 @@ static int decode_token(struct slice token, struct arena *arena, struct slice *r
     if (out == NULL) {
         return ZERR_NOMEM;
     }
-    if (token.len == 0 || token.len % 2 != 0 || hex_decode(token, out, token.len / 2) != 0) {
+    if (token.len == 0 || token.len % 2 != 0 || letters_decode(token, out, token.len / 2) != 0) {
         return ZERR_INVALID;
     }
     *ret = slice_of(out, token.len / 2);
@@ -34,7 +35,7 @@ static void write_token(struct s3_exchange *x, struct s3_xml *w, struct slice la
         w->err = ZERR_NOMEM;
         return;
     }
-    hex_encode(last.ptr, last.len, out);
+    letters_encode(last.ptr, last.len, out);
     s3_xml_text(w, "NextContinuationToken", slice_of(out, 2 * last.len));
 }
 

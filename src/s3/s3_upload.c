@@ -2,8 +2,8 @@
  * s3_put.c; UploadPartCopy a CopyObject, s3_copy.c; the end is s3_complete.c, lists are
  * s3_upload_list.c.)
  *
- * An UploadId is the upload's number in the store as 16 hexadecimal digits; to clients it means
- * nothing. */
+ * An UploadId is the upload's number in the store as 16 letters; to clients it means nothing. (As
+ * digits it could be taken for a number: minio's client for JavaScript reads XML so.) */
 #include "s3/s3_exchange.h"
 
 #include "base/num.h"
@@ -15,7 +15,7 @@ int s3_upload_id(struct slice text, uint64_t *ret)
 {
     uint8_t bytes[8];
 
-    if (text.len != UPLOAD_ID_LEN || hex_decode(text, bytes, sizeof(bytes)) != 0) {
+    if (text.len != UPLOAD_ID_LEN || letters_decode(text, bytes, sizeof(bytes)) != 0) {
         return ZERR_NO_UPLOAD;
     }
     *ret = le64_get(bytes);
@@ -69,7 +69,7 @@ void s3_write_upload_id(struct s3_xml *w, const char *name, uint64_t id)
     uint8_t bytes[8];
 
     le64_put(bytes, id);
-    hex_encode(bytes, sizeof(bytes), text);
+    letters_encode(bytes, sizeof(bytes), text);
     s3_xml_text(w, name, slice_of(text, UPLOAD_ID_LEN));
 }
 

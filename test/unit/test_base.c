@@ -46,6 +46,31 @@ static void test_a_number_is_digits_only_and_within_its_limit(void **state)
     assert_int_equal(v, 0);
 }
 
+static void test_letters_go_there_and_back_and_are_strict(void **state)
+{
+    uint8_t back[4] = {0}, all[256];
+    char text[512];
+    uint8_t again[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(all); i++) {
+        all[i] = (uint8_t)i;
+    }
+    letters_encode(all, sizeof(all), text);
+    assert_memory_equal(text, "aaabac", 6);
+    for (size_t i = 0; i < sizeof(text); i++) {
+        assert_in_range(text[i], 'a', 'p');
+    }
+    assert_int_equal(letters_decode(slice_of(text, sizeof(text)), again, sizeof(again)), 0);
+    assert_memory_equal(again, all, sizeof(all));
+    static const char *const bad[] = {"aaaaaaa",  "aaaaaaaaa", "aaaaaaaq",
+                                      "aaaAaaaa", "00000000",  ""};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(letters_decode(slice_str(bad[i]), back, 4), ZERR_INVALID);
+    }
+    assert_int_equal(letters_decode(slice_str(""), back, 0), 0);
+}
+
 static void test_hex_goes_there_and_back_and_is_strict(void **state)
 {
     static const uint8_t bytes[4] = {0x00, 0x9f, 0xa0, 0xff};
@@ -304,6 +329,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_number_is_digits_only_and_within_its_limit),
         cmocka_unit_test(test_hex_goes_there_and_back_and_is_strict),
+        cmocka_unit_test(test_letters_go_there_and_back_and_are_strict),
         cmocka_unit_test(test_base64_takes_only_the_one_text_of_a_value),
         cmocka_unit_test(test_base64_is_written_as_it_is_read),
         cmocka_unit_test(test_little_endian_fields_are_written_byte_by_byte),

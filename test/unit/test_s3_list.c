@@ -120,7 +120,7 @@ static void version_two_pages_by_token(void **state)
             break;
         }
         assert_body_has(&t, "<KeyCount>3</KeyCount>");
-        assert_int_equal(sscanf(p + 23, "%99[0-9a-f]", token), 1);
+        assert_int_equal(sscanf(p + 23, "%99[a-p]", token), 1);
         (void)snprintf(target, sizeof(target),
                        "/bucket/?list-type=2&max-keys=3&start-after=a&continuation-token=%s",
                        token);

@@ -12,6 +12,7 @@ static void take_upload_id(const struct toy *t, char out[17])
     memcpy(out, at + 10, 16);
     out[16] = '\0';
     assert_memory_equal(at + 26, "</UploadId>", 11);
+    assert_int_equal(strcspn(out, "0123456789"), 16); /* some clients would take it for a number */
 }
 
 static void begin_upload(const char *path, char id[17])
