@@ -4,8 +4,10 @@ import argparse
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
+import ssl
 import statistics
 import subprocess
 import tempfile
@@ -31,7 +33,7 @@ http {{
     client_max_body_size 0;
     client_body_temp_path {dir}/body;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{listen};
         root {dir}/files;
         location / {{ dav_methods PUT DELETE; create_full_put_path on; }}
     }}
@@ -39,14 +41,29 @@ http {{
 """
 
 
+class Pair:
+    """A certificate for 127.0.0.1, made for this run."""
+
+    def __init__(self, work, kind, *options):
+        self.kind = kind
+        self.cert, self.key = work / (kind + ".pem"), work / (kind + ".key")
+        subprocess.run(["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=bench", "-addext",
+                        "subjectAltName=IP:127.0.0.1", "-newkey", *options, "-keyout", self.key, "-out",
+                        self.cert], check=True, capture_output=True)
+
+
 class Target:
     """A running server: name, address, and the processes that do its work."""
 
-    def __init__(self, name, directory, options=()):
+    def __init__(self, name, directory, options=(), pair=None):
         self.name = name
+        self.pair = pair
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(mode=0o700)
-        if name == "nginx":
+        self.context = ssl.create_default_context(cafile=pair.cert) if pair else None
+        if pair and not name.startswith("nginx"):
+            options = (*options, "-tls-cert", pair.cert, "-tls-key", pair.key)
+        if name.startswith("nginx"):
             self.start_nginx()
         else:
             self.start_zipkv(options)
@@ -55,12 +72,14 @@ class Target:
         self.address = "127.0.0.1:7790"
         (self.directory / "files" / "bucket").mkdir(parents=True)
         config = self.directory / "nginx.conf"
-        config.write_text(NGINX.format(dir=self.directory, port=7790))
+        listen = (" ssl; ssl_certificate %s; ssl_certificate_key %s" % (self.pair.cert, self.pair.key)
+                  if self.pair else "")
+        config.write_text(NGINX.format(dir=self.directory, port=7790, listen=listen))
         self.process = subprocess.Popen(["nginx", "-e", self.directory / "error.log", "-c", config])
         for _ in range(100):
             time.sleep(0.05)
             with contextlib.suppress(OSError):
-                Client(self.address).raw("GET", "/")
+                self.client().raw("GET", "/")
                 return
         raise SystemExit("nginx does not start")
 
@@ -74,9 +93,15 @@ class Target:
             time.sleep(0.05)
             line = log.read_text().partition("\n")[0]
             if line.startswith("listening on "):
-                self.address = line.split()[2].rstrip(",")
+                self.address = line.split()[2].rstrip(",").removeprefix("https://")
                 return
         raise SystemExit("zipkvserver does not start: " + log.read_text())
+
+    def client(self):
+        return Client(self.address, context=self.context)
+
+    def url(self):
+        return ("https://" if self.pair else "http://") + self.address
 
     def pids(self):
         children = pathlib.Path("/proc/%d/task/%d/children" % ((self.process.pid,) * 2)).read_text()
@@ -108,7 +133,7 @@ def wrk(target, method, size, seconds, connections, run, names=0):
                        BENCH_NAMES=str(names))
     said = subprocess.run(
         ["wrk", "-t", str(min(2, connections)), "-c", str(connections), "-d", "%ds" % seconds,
-         "-s", HERE / "bench.lua", "http://" + target.address], env=environment,
+         "-s", HERE / "bench.lua", target.url()], env=environment,
         capture_output=True, text=True, check=True).stdout
     requests, took, p50, p99, errors = map(float, said.partition("RESULT ")[2].split())
     if errors:
@@ -133,20 +158,20 @@ def header(text):
           (text, "size", "server", "", "rate", "ratio", "p50 ms", "p99 ms", "CPU s/GB", "MiB"))
 
 
-TARGETS = {"nginx": (), "zkv -sync ack": ("-sync", "ack"), "zkv -sync block": ("-sync", "block")}
+PLAIN = {"nginx": ((), None), "zkv -sync ack": (("-sync", "ack"), None),
+         "zkv -sync block": (("-sync", "block"), None)}
 
 
-def fast_disk(work, options):
-    header("8 connections, medians of %d rounds of %d s; ratio: to nginx, which never syncs" %
-           (options.rounds, options.seconds))
+def fast_disk(work, options, targets, base, text):
+    header("8 connections, medians of %d rounds of %d s; ratio: %s" % (options.rounds, options.seconds, text))
     for size in map(int, options.sizes.split(",")):
         found = {}
         for number in range(options.rounds):
-            for name, flags in TARGETS.items():
-                target = Target(name, work / "store", flags)
+            for name, (flags, pair) in targets.items():
+                target = Target(name, work / "store", flags, pair)
                 names = max(64, min(2000, (64 << 20) // size))
                 put = wrk(target, "PUT", size, options.seconds, 8, "r%d" % number)
-                client, body = Client(target.address), os.urandom(size)
+                client, body = target.client(), os.urandom(size)
                 for i in range(names):
                     client.raw("PUT", "/bucket/k-%d" % i, body)
                 client.close()
@@ -155,8 +180,27 @@ def fast_disk(work, options):
                 found.setdefault((name, "PUT"), []).append(put)
                 found.setdefault((name, "GET"), []).append(get)
         for method in ("PUT", "GET"):
-            for name in TARGETS:
-                row(size, name, method, median(found[name, method]), median(found["nginx", method]))
+            for name in targets:
+                row(size, name, method, median(found[name, method]), median(found[base, method]))
+
+
+def handshakes(work, options, pairs):
+    print("\nA handshake and one small answer, by one client without a pause; the server's CPU time\n"
+          "%-15s %-4s %10s %12s" % ("key", "TLS", "rate", "CPU us"))
+    for pair in pairs:
+        target = Target("zkv", work / "store", (), pair)
+        for version in ("1.2", "1.3"):
+            for way in ("-new", "-reuse"):
+                cpu, began = target.cpu(), time.monotonic()
+                said = subprocess.run(
+                    ["openssl", "s_time", "-connect", target.address, way, "-www", "/bucket/none", "-time", str(options.seconds),
+                     *(["-tls1_2"] if version == "1.2" else []), "-CAfile", pair.cert],
+                    capture_output=True, text=True, check=True).stdout
+                n = int(re.search(r"(\d+) connections in \d+ real", said).group(1))
+                took, cpu = time.monotonic() - began, target.cpu() - cpu
+                print("%-15s %-4s %8.0f/s %12.0f" % (pair.kind + (" resumed" if way == "-reuse" else ""), version,
+                                                    n / took, cpu / n * 1e6), flush=True)
+        target.stop()
 
 
 @contextlib.contextmanager
@@ -218,12 +262,19 @@ def main():
     parser.add_argument("-rounds", type=int, default=3)
     parser.add_argument("-sizes", default="4096,65536,1048576")
     parser.add_argument("-no-slow", action="store_true")
+    parser.add_argument("-tls", action="store_true")
     options = parser.parse_args()
     work = pathlib.Path(tempfile.mkdtemp(prefix="zkv-bench."))
     signal.signal(signal.SIGTERM, lambda *_: exit(143))
     try:
         print("%s, %d CPUs" % (" ".join(os.uname()[0:3:2]), os.cpu_count()))
-        fast_disk(work, options)
+        if options.tls:
+            ec = Pair(work, "ECDSA", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+            handshakes(work, options, [ec, Pair(work, "RSA", "rsa:2048")])
+            fast_disk(work, options, {"zkv": ((), None), "zkv TLS": ((), ec), "nginx TLS": ((), ec)}, "zkv",
+                      "to zipkvserver without TLS")
+            return
+        fast_disk(work, options, PLAIN, "nginx", "to nginx, which never syncs")
         if not options.no_slow:
             on_slow_disk(work, options)
     finally:

@@ -62,11 +62,11 @@ def connect(address, rcvbuf=0, timeout=None):
 
 
 class Client:
-    def __init__(self, address, bucket="bucket", timeout=60):
+    def __init__(self, address, bucket="bucket", timeout=60, context=TLS):
         self.address = address
         self.bucket = bucket
-        if TLS:
-            self.connection = http.client.HTTPSConnection(address, timeout=timeout, context=TLS)
+        if context:
+            self.connection = http.client.HTTPSConnection(address, timeout=timeout, context=context)
         else:
             self.connection = http.client.HTTPConnection(address, timeout=timeout)
 

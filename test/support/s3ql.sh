@@ -1,5 +1,5 @@
 # Sourced by scripts that use real S3QL, after lib.sh, inside `scripts/debian13 with`. Set before:
-# compression (none, or default for S3QL's own), scheme (s3c, s3c4).
+# compression (none, or default for S3QL's own), scheme (s3c, s3c4); backend_options, if not no-ssl.
 #
 #   bind_s3ql                a folder for it ($outside, which it sees as $inside)
 #   mkfs_s3ql CACHE [OPT..]  with the cache of that name, which is made, on the server that runs; what it
@@ -9,6 +9,7 @@
 #   must SECONDS COMMAND..   in the tree; its words are shown only if it fails
 url=
 mount_options=()
+backend_options=${backend_options:-no-ssl}
 inside=/mnt # where S3QL sees $outside
 outside=$WORK/s3ql
 seen=${S3QL_ROOT%/}$inside
@@ -46,7 +47,7 @@ set_mount_command()
 {
     mkdir -p "$outside/cache-$1"
     mount_command=(mount.s3ql --authfile "$auth" --cachedir "$inside/cache-$1" --log "$inside/mount.log"
-        --backend-options no-ssl)
+        --backend-options "$backend_options")
     [ "$compression" = default ] || mount_command+=(--compress "$compression")
     mount_command+=("${mount_options[@]}" "$url" "$inside/mountpoint")
 }
@@ -66,13 +67,13 @@ umount_s3ql()
 fsck_s3ql()
 {
     must 180 fsck.s3ql --force --batch --authfile "$auth" --cachedir "$inside/cache-$1" \
-        --log "$inside/fsck.log" --backend-options no-ssl "$url"
+        --log "$inside/fsck.log" --backend-options "$backend_options" "$url"
 }
 
 verify_s3ql()
 {
     must 180 s3ql_verify --data --authfile "$auth" --cachedir "$inside/cache-$1" \
-        --log "$inside/verify.log" --backend-options no-ssl "$url"
+        --log "$inside/verify.log" --backend-options "$backend_options" "$url"
 }
 
 flush_cache()
@@ -106,5 +107,5 @@ mkfs_s3ql()
     mkdir "$outside/cache-$cache"
     url=$scheme://$SERVER_ADDR/bucket
     printf 'secret\nsecret\n' | s3ql timeout 60 mkfs.s3ql --authfile "$auth" \
-        --cachedir "$inside/cache-$cache" --log none --backend-options no-ssl "$@" "$url" >"$WORK/said" 2>&1
+        --cachedir "$inside/cache-$cache" --log none --backend-options "$backend_options" "$@" "$url" >"$WORK/said" 2>&1
 }
