@@ -361,6 +361,8 @@ static const struct s3_op *choose_op(const struct s3_exchange *x)
         return &S3_STUB;
     case S3_OP_PUT_ACL:
         return &S3_PUT_ACL;
+    case S3_OP_GET_ATTRIBUTES:
+        return &S3_ATTRIBUTES;
     case S3_OP_LIST_OBJECTS:
     case S3_OP_LIST_VERSIONS:
         return &S3_LIST;

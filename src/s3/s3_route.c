@@ -276,16 +276,18 @@ static void choose_upload_op(enum http_method method, const struct query *q, str
 static void choose_object_op(enum http_method method, const struct query *q, struct s3_route *r)
 {
     bool tagging = q->sub != NULL && strcmp(q->sub->name, "tagging") == 0;
+    bool attributes = q->sub != NULL && strcmp(q->sub->name, "attributes") == 0;
+    bool offered = (tagging || attributes) && method == HTTP_METHOD_GET;
 
-    if ((q->sub != NULL && !(tagging && method == HTTP_METHOD_GET)) || q->delete_objects ||
-        q->location || q->versioning || q->versions) {
+    if ((q->sub != NULL && !offered) || q->delete_objects || q->location || q->versioning ||
+        q->versions) {
         refuse(r, S3_NOT_IMPLEMENTED);
     } else if (q->version_id.set && !slice_eq_str(q->version_id.value, "null")) {
         refuse(r, S3_NO_SUCH_VERSION);
     } else if (r->key.len > KEY_MAX_BYTES) {
         refuse(r, S3_KEY_TOO_LONG);
-    } else if (tagging) {
-        r->op = S3_OP_GET_TAGGING;
+    } else if (offered) {
+        r->op = tagging ? S3_OP_GET_TAGGING : S3_OP_GET_ATTRIBUTES;
     } else if (q->acl) {
         choose_acl_op(method, r);
     } else if (q->uploads || r->upload_id.set || r->part_number.set) {

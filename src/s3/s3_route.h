@@ -29,6 +29,7 @@ enum s3_op_kind {
     S3_OP_PUT_OBJECT, /* or a copy: the headers tell */
     S3_OP_DELETE_OBJECT,
     S3_OP_GET_TAGGING,
+    S3_OP_GET_ATTRIBUTES,
     S3_OP_BEGIN_UPLOAD,
     S3_OP_UPLOAD_PART, /* or a copy, as above */
     S3_OP_COMPLETE_UPLOAD,

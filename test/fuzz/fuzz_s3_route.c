@@ -58,9 +58,9 @@ static bool is_either_op(enum s3_op_kind op)
 static bool is_object_op(enum s3_op_kind op)
 {
     return op == S3_OP_GET_OBJECT || op == S3_OP_HEAD_OBJECT || op == S3_OP_PUT_OBJECT ||
-           op == S3_OP_DELETE_OBJECT || op == S3_OP_GET_TAGGING || op == S3_OP_BEGIN_UPLOAD ||
-           op == S3_OP_UPLOAD_PART || op == S3_OP_COMPLETE_UPLOAD || op == S3_OP_ABORT_UPLOAD ||
-           op == S3_OP_LIST_PARTS;
+           op == S3_OP_DELETE_OBJECT || op == S3_OP_GET_TAGGING || op == S3_OP_GET_ATTRIBUTES ||
+           op == S3_OP_BEGIN_UPLOAD || op == S3_OP_UPLOAD_PART || op == S3_OP_COMPLETE_UPLOAD ||
+           op == S3_OP_ABORT_UPLOAD || op == S3_OP_LIST_PARTS;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

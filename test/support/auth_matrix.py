@@ -63,6 +63,8 @@ ROUTES = [
     Route("PutObjectTagging", "PUT", B + "/victim?tagging", 501, body=b"<x/>"),
     Route("GetObjectAcl", "GET", B + "/victim?acl", 200),
     Route("PutObjectAcl", "PUT", B + "/victim?acl", 200),
+    Route("GetObjectAttributes", "GET", B + "/victim?attributes", 200,
+          [("x-amz-object-attributes", "ETag,ObjectSize")]),
     Route("GetObjectTagging", "GET", B + "/victim?tagging", 200),
     Route("ListObjectVersions", "GET", B + "/?versions", 200),
     Route("CreateMultipartUpload", "POST", B + "/new?uploads", 200),

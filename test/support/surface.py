@@ -114,6 +114,11 @@ def checksums():
         copied = s3.copy_object(Bucket=BUCKET, Key="copy-" + name,
                                 CopySource={"Bucket": BUCKET, "Key": key})
         expect("copied", copied["CopyObjectResult"][element], composite(name))
+        said = s3.get_object_attributes(Bucket=BUCKET, Key=key, ObjectAttributes=[
+            "ETag", "Checksum", "ObjectParts", "ObjectSize"])
+        expect("attributes", (said["ETag"], said["Checksum"][element], said["ObjectSize"],
+                              said["ObjectParts"]["TotalPartsCount"]),
+               (done["ETag"].strip('"'), composite(name), len(BODY), len(PARTS)))
     ok("checksums of parts, COMPOSITE: " + ", ".join(DIGESTS))
 
     # Debian's boto3 does not know FULL_OBJECT yet.

@@ -207,6 +207,12 @@ static void through(enum s3_checksum kind, bool whole, const char *type)
         request(&t, HTTP_METHOD_PUT, "/bucket/copy", NULL, "x-amz-copy-source", "bucket/k", NULL),
         200);
     assert_body_has(&t, xml);
+    assert_int_equal(request(&t, HTTP_METHOD_GET, "/bucket/copy?attributes", NULL,
+                             "x-amz-object-attributes", "ETag,Checksum,ObjectParts", NULL),
+                     200);
+    assert_body_has(&t, "-3</ETag><Checksum><Checksum");
+    assert_body_has(&t, strstr(xml, "<Checksum"));
+    assert_body_has(&t, "<ObjectParts><PartsCount>3</PartsCount></ObjectParts>");
     expect_kept("/bucket/copy", header, want, name);
     toy_clear(&t);
 }

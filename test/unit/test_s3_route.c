@@ -179,7 +179,7 @@ static void known_sub_resources_never_touch_the_object(void **state)
 {
     static const char *const names[] = {
         "retention",   "legal-hold",     "torrent",
-        "restore",     "attributes",     "select&select-type=2",
+        "restore",     "annotation",     "select&select-type=2",
         "%72etention", "policy",         "lifecycle",
         "cors",        "website",        "logging",
         "versions",    "object-lock",    "notification",
@@ -211,6 +211,10 @@ static void what_has_one_answer_for_all_is_given_and_never_changed(void **state)
     assert_int_equal(route(HTTP_METHOD_GET, "/b?x=1&acl=").op, S3_OP_GET_ACL);
     assert_int_equal(route(HTTP_METHOD_PUT, "/b/k?acl&uploadId=1").op, S3_OP_PUT_ACL);
     assert_int_equal(route(HTTP_METHOD_PUT, "/b/?acl").op, S3_OP_PUT_ACL);
+    assert_int_equal(route(HTTP_METHOD_GET, "/b/k?attributes").op, S3_OP_GET_ATTRIBUTES);
+    assert_refused(HTTP_METHOD_PUT, "/b/k?attributes", S3_NOT_IMPLEMENTED);
+    assert_refused(HTTP_METHOD_DELETE, "/b/k?attributes", S3_NOT_IMPLEMENTED);
+    assert_refused(HTTP_METHOD_GET, "/b?attributes", S3_NOT_IMPLEMENTED);
     assert_refused(HTTP_METHOD_DELETE, "/b/k?acl", S3_NOT_IMPLEMENTED);
     assert_refused(HTTP_METHOD_HEAD, "/b/k?acl", S3_NOT_IMPLEMENTED);
     assert_refused(HTTP_METHOD_DELETE, "/b?acl", S3_NOT_IMPLEMENTED);
