@@ -744,6 +744,27 @@ static void a_frame_given_up_unwritten_is_no_hole_when_a_later_one_commits(void 
     fx_finish(&f);
 }
 
+/* Room that is reserved is zeros until it is written: what was there before is cut away first. */
+static void an_upload_given_up_at_the_end_leaves_nothing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct upload a;
+    fx_init(&f, 1 << 20);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "base", body_of(10), 0), 0);
+    size_t len = vfs_mem_get(f.vfs, "open0000000000").len;
+    assert_int_equal(begin(&f, &a, "a", 300000), 0);
+    write_some(&f, &a, 200000);
+    fx_pump(&f);
+    assert_true(vfs_mem_get(f.vfs, "open0000000000").len > len + 200000);
+    put_abort(a.put);
+    fx_pump(&f);
+    assert_int_equal(vfs_mem_get(f.vfs, "open0000000000").len, len);
+    assert_int_equal(fx_stop(&f), 0);
+    fx_finish(&f);
+}
+
 static void a_cut_that_fails_is_tried_again_and_hurts_nobody(void **state)
 {
     (void)state;
@@ -892,6 +913,7 @@ int main(void)
         cmocka_unit_test(nobody_waits_for_ever_for_an_index_on_a_full_disk),
         cmocka_unit_test(an_index_that_stays_broken_ends_the_session_and_loses_nothing),
         cmocka_unit_test(look_ups_see_what_the_lane_has_committed),
+        cmocka_unit_test(an_upload_given_up_at_the_end_leaves_nothing),
         cmocka_unit_test(a_cut_that_fails_is_tried_again_and_hurts_nobody),
         cmocka_unit_test(a_void_that_fails_takes_no_room_from_those_who_came_meanwhile),
         cmocka_unit_test(an_object_whose_block_is_elsewhere_is_an_error_and_not_absent),
