@@ -118,9 +118,11 @@
  * In a sealed block: the object whose frame it is in, and copies of its body. In the header of a
  * block: nothing, the first frame's head has the salt. In a db member: nothing, its records are in
  * the blocks. In the index: nothing, its pages have check sums (index_vfs.c). In an unsealed block:
- * the changes of the frame it is in; where only the body is wrong the name is marked, where head or
- * record are it is not known whose they were, and what was before is there again; the start says
- * that there is damage.
+ * the changes of the frame it is in; the start says that there is damage. The name is marked, also
+ * where head or record are wrong, for the index knows whose record is there: the history gets it
+ * again, with a new number. Without an index, and of a deletion, it is not known whose they were, and
+ * what was before is there again. Of an upload under way: the part, which then has to come again, or
+ * that it began, or that it was given up, which then has to be done again.
  * Without meaning, and noticed by nobody: the padding behind a frame, all of a VOID frame but its
  * head (and the record that names numbers), what was never committed at the end of an unsealed
  * block, free pages of the index.

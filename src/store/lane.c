@@ -20,6 +20,7 @@
 #include <time.h>
 
 #include "base/num.h"
+#include "store/lost.h"
 #include "store/store_priv.h"
 
 #define PUNCH_MIN PIECE_BYTES
@@ -300,8 +301,13 @@ static int upkeep_run(struct store *st)
 {
     int rc = index_begin(st->ix_write);
     for (struct upkeep *u = st->lane_upkeep; u != NULL && rc == 0; u = u->next) {
-        rc = u->is_md5 ? index_set_md5(st->ix_write, u->body, u->md5)
-                       : index_set_damage(st->ix_write, u->body, true, NULL);
+        if (u->is_md5) {
+            rc = index_set_md5(st->ix_write, u->body, u->md5);
+        } else if (u->key_len > 0) {
+            rc = lost_mark(st->ix_write, slice_of(u->key, u->key_len), u->frame);
+        } else {
+            rc = index_set_damage(st->ix_write, u->body, true, NULL);
+        }
     }
     if (rc == 0) {
         return index_commit(st->ix_write);

@@ -78,10 +78,18 @@ struct reader {
 
 /* ---- damage ---- */
 
-static void note_damage(struct reader *r)
+static bool is_copy(const struct reader *r)
+{
+    return r->obj.framed && (!r->obj.body_framed || r->obj.frame.block != r->obj.body_frame.block ||
+                             r->obj.frame.off != r->obj.body_frame.off);
+}
+
+/* of_record: of the name's own; its body may be well, and other names' too. */
+static void note_damage(struct reader *r, bool of_record)
 {
     struct store *st = r->st;
-    struct upkeep *u = calloc(1, sizeof(*u));
+    size_t key_len = of_record && is_copy(r) ? r->key.len : 0;
+    struct upkeep *u = calloc(1, sizeof(*u) + key_len);
     char name[80];
     store_note(st, LOG_ERROR,
                "object %s is damaged (block %u, offset %llu): it is set aside; see zipkvverify",
@@ -89,6 +97,9 @@ static void note_damage(struct reader *r)
                (unsigned long long)r->obj.body.off);
     if (u != NULL) {
         u->body = r->obj.body;
+        u->frame = r->obj.frame;
+        u->key_len = key_len;
+        memcpy(u->key, r->key.ptr, key_len);
         u->next = st->upkeep;
         st->upkeep = u;
         lane_kick(st);
@@ -114,12 +125,6 @@ static uint32_t record_len_of(const struct reader *r)
 {
     uint64_t between = r->obj.body.off - r->obj.frame.off;
     return (uint32_t)(between - FRAME_HEAD_BYTES - RECORD_CRC_BYTES);
-}
-
-static bool is_copy(const struct reader *r)
-{
-    return r->obj.framed && (!r->obj.body_framed || r->obj.frame.block != r->obj.body_frame.block ||
-                             r->obj.frame.off != r->obj.body_frame.off);
 }
 
 /* The arena's, with where each begins. */
@@ -309,7 +314,7 @@ static void open_done(struct job *job)
     st->n_jobs--;
     r->running = false;
     if (r->status == ZERR_DAMAGED) {
-        note_damage(r);
+        note_damage(r, true);
     }
     if (r->computed_md5) {
         keep_md5(r);
@@ -476,7 +481,7 @@ static void slot_done(struct job *job)
     block_unref(s->block);
     s->block = NULL;
     if (s->status == ZERR_DAMAGED && s->extent->framed) {
-        note_damage(r);
+        note_damage(r, false);
     }
     deliver(r);
     store_stop_step(st);

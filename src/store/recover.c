@@ -4,12 +4,14 @@
  *   2  bring the index to the db's end: from its mark on if that is a published record of this
  *      history, else rebuilt from the first record
  *   3  read the unsealed blocks from the device (tail.c)
- *   4  apply what is above last_seq, in order, to index and batch; seal; flush; note the mark
+ *   4  apply what is above last_seq, in order, to index and batch, and behind it the names whose records
+ *      only the index still knew (lost.c); seal; flush; note the mark
  *
  * Nothing before step 4 writes to anything but the index, and each step of 4 can be cut off and
  * run again: frames stay where they are, numbers above last_seq are found again until the flush is
- * on disk. Start-up costs what the tail of the db and the unsealed blocks cost (I7), unless the
- * index has to be rebuilt.
+ * on disk. (A start that is cut off when it has made the index anew forgets the damaged records of step
+ * 4: that takes damage and a crash at once.) Start-up costs what the tail of the db and the unsealed
+ * blocks cost (I7), unless the index has to be rebuilt.
  *
  * A db member damaged in the middle means records that only blocks hold: the history is then made
  * anew from both (rebuild.c). */
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 
 #include "store/dir.h"
+#include "store/lost.h"
 #include "store/rebuild.h"
 #include "store/scan.h"
 #include "store/store_priv.h"
@@ -32,6 +35,7 @@ struct recovery {
     struct db_summary sum;
     struct tail tail;
     bool have_tail;
+    struct lost lost_names;
     struct index_mark mark; /* of the index as found; n_records 0 after it was made anew */
     bool fresh;             /* the index has been made anew */
     bool mark_ok;           /* the record before mark.n_records was seen and has mark.seq */
@@ -366,6 +370,7 @@ static int new_store(struct recovery *r)
     st->stats.new_store = true;
     st->generation = 1;
     st->session = 1;
+    st->next_seq = SEQ_FIRST(st->session);
     int rc = st->vfs->ops->random(st->vfs, st->store_id, STORE_ID_BYTES);
     return rc == 0 ? open_index(r, true) : rc;
 }
@@ -387,11 +392,20 @@ static int check_tail_record(void *user, const struct record *rec, bool damaged)
     return 0;
 }
 
+static int mark_name(struct recovery *r, struct slice key, struct place frame)
+{
+    int rc = tx_step(r, false);
+    return rc == 0 ? lost_mark(r->st->ix_write, key, frame) : rc;
+}
+
 static int apply_tail_record(void *user, const struct record *rec, bool damaged)
 {
     struct recovery *r = user;
     struct store *st = r->st;
     int rc = apply(r, r->rev, rec, damaged);
+    if (rc == 0 && damaged && rec->op == RECORD_PUT) { /* the index may have it as it was */
+        rc = mark_name(r, rec->key, rec->frame);
+    }
     if (rc == 0) {
         rc = flush_add(st, rec);
     }
@@ -412,6 +426,39 @@ static int apply_tail_record(void *user, const struct record *rec, bool damaged)
     return rc;
 }
 
+/* What only the index knew of gets a number of this session, behind all others: nothing that came
+ * later is known of these names. */
+static int apply_lost(struct recovery *r)
+{
+    struct store *st = r->st;
+    int rc = 0;
+    for (size_t i = 0; i < r->lost_names.n && rc == 0; i++) {
+        const struct object *o = &r->lost_names.v[i].obj;
+        struct slice key = r->lost_names.v[i].key;
+        struct object now;
+        rc = index_lookup(st->ix_write, key, &now);
+        if (rc == 0 && now.frame.block == o->frame.block && now.frame.off == o->frame.off) {
+            rc = mark_name(r, key, o->frame);
+            st->stats.recovered_damaged++;
+        } else if (rc == 0 || rc == ZERR_NOT_FOUND) {
+            struct record rec = {.op = RECORD_PUT,
+                                 .key = key,
+                                 .seq = st->next_seq++,
+                                 .body = o->body,
+                                 .size = o->size,
+                                 .framed = true,
+                                 .frame = o->frame,
+                                 .body_framed = o->body_framed,
+                                 .body_frame = o->body_frame,
+                                 .has_md5 = o->has_md5,
+                                 .mtime_ms = o->mtime_ms};
+            memcpy(rec.md5, o->md5, sizeof(rec.md5));
+            rc = apply_tail_record(r, &rec, true);
+        }
+    }
+    return rc;
+}
+
 static int mark_damaged(void *user, struct place body)
 {
     struct recovery *r = user;
@@ -421,9 +468,22 @@ static int mark_damaged(void *user, struct place body)
     return rc;
 }
 
-static int is_known(void *user, struct place room, uint64_t len, bool *ret)
+static int is_known(struct recovery *r, struct place room, uint64_t len, bool *ret)
 {
-    return index_has_body_in(((struct recovery *)user)->st->ix_write, room, len, ret);
+    return index_has_body_in(r->st->ix_write, room, len, ret);
+}
+
+/* Had everything that the index has applied been synced? Not so with -sync block. */
+static bool index_is_durable(const struct recovery *r)
+{
+    return r->mark.last_seq > 0 && r->mark.durable_seq >= r->mark.last_seq;
+}
+
+static int was_durable(void *user, struct place room, uint64_t len, bool *ret)
+{
+    struct recovery *r = user;
+    *ret = false;
+    return index_is_durable(r) ? is_known(r, room, len, ret) : 0;
 }
 
 /* Nothing in it was ever synced: the first sync of a block covers its header. */
@@ -459,6 +519,40 @@ static int find_zeroed(struct recovery *r)
     return rc;
 }
 
+/* Is what it has applied a beginning of what there is? If not it is ahead of the disk, or of another
+ * history. */
+static bool index_fits(const struct recovery *r)
+{
+    return r->mark_ok && r->mark.n_records <= r->rev && r->mark.unflushed == r->n_unflushed;
+}
+
+static int forget_newer(void *user, const struct record *rec, bool damaged)
+{
+    struct recovery *r = user;
+    (void)damaged;
+    if (rec->seq > r->mark.last_seq) {
+        lost_forget(&r->lost_names, rec->key);
+    }
+    return 0;
+}
+
+/* Before the index is made anew, if it must be. */
+static int find_lost(struct recovery *r)
+{
+    bool unreadable = false;
+    for (size_t i = 0; i < r->tail.n_loose && !unreadable; i++) {
+        unreadable = r->tail.loose[i].unreadable;
+    }
+    if (!index_is_durable(r) || r->tail.n_loose == 0 || (index_fits(r) && !unreadable)) {
+        return 0;
+    }
+    int rc = lost_find(r->st->ix_write, &r->tail, &r->lost_names);
+    if (rc == 0 && r->lost_names.n > 0) {
+        rc = tail_each(r->st->vfs, &r->tail, forget_newer, r);
+    }
+    return rc;
+}
+
 static int follow_tail(struct recovery *r)
 {
     struct store *st = r->st;
@@ -466,7 +560,8 @@ static int follow_tail(struct recovery *r)
     if (rc != 0) {
         return rc;
     }
-    rc = tail_collect(st->vfs, &r->view, &r->sum.state, true, is_known, r, &r->tail, r->info);
+    rc = tail_collect(st->vfs, &r->view, &r->sum.state, true, r->mark.durable_seq, was_durable, r,
+                      &r->tail, r->info);
     if (rc != 0) {
         return rc;
     }
@@ -474,9 +569,10 @@ static int follow_tail(struct recovery *r)
     st->stats.torn = r->tail.torn;
     st->n_records = st->n_flushed = r->rev = r->sum.end.rev;
     rc = tail_each(st->vfs, &r->tail, check_tail_record, r);
-    if (rc == 0 &&
-        (!r->mark_ok || r->mark.n_records > r->rev || r->mark.unflushed != r->n_unflushed)) {
-        /* The index is ahead of the disk, or of another history. */
+    if (rc == 0) {
+        rc = find_lost(r);
+    }
+    if (rc == 0 && !index_fits(r)) {
         st->stats.index_rebuilt = true;
         db_summary_finish(&r->sum);
         r->sum = (struct db_summary){0};
@@ -579,6 +675,9 @@ static int settle(struct recovery *r)
         rc = tail_each(st->vfs, &r->tail, apply_tail_record, r);
     }
     if (rc == 0) {
+        rc = apply_lost(r);
+    }
+    if (rc == 0) {
         rc = tx_step(r, true);
     }
     if (rc == 0) {
@@ -607,6 +706,23 @@ static int settle(struct recovery *r)
     return rc;
 }
 
+static int is_valid(struct store *st, struct place frame, bool *ret)
+{
+    struct block *b = block_get(st, frame.block);
+    struct vfs_file *file;
+    struct arena arena = {0};
+    struct scan_frame f = {.verdict = SCAN_GARBAGE};
+    int rc = b == NULL ? ZERR_NOMEM : block_file(b, &file);
+    if (rc == 0 && b->framed) {
+        (void)st->vfs->ops->drop_cache(file);
+        rc = scan_one(file, &b->header, frame.off, SCAN_BODIES, &arena, &f);
+    }
+    arena_finish(&arena);
+    block_unref(b);
+    *ret = f.verdict == SCAN_VALID;
+    return rc;
+}
+
 /* A damaged object may have been put right from a copy: its mark is tried again at each start. */
 static int retry_mark(void *user, struct slice key, const struct object *obj)
 {
@@ -615,24 +731,19 @@ static int retry_mark(void *user, struct slice key, const struct object *obj)
     if (!obj->body_framed || !obj->framed) {
         return 0;
     }
-    struct block *b = block_get(st, obj->body_frame.block);
-    struct vfs_file *file;
-    struct arena arena = {0};
-    struct scan_frame f = {.verdict = SCAN_GARBAGE};
-    int rc = b == NULL ? ZERR_NOMEM : block_file(b, &file);
-    if (rc == 0 && b->framed) {
-        (void)st->vfs->ops->drop_cache(file);
-        rc = scan_one(file, &b->header, obj->body_frame.off, SCAN_BODIES, &arena, &f);
+    bool valid;
+    int rc = is_valid(st, obj->body_frame, &valid);
+    if (rc == 0 && valid &&
+        (obj->frame.block != obj->body_frame.block || obj->frame.off != obj->body_frame.off)) {
+        rc = is_valid(st, obj->frame, &valid);
     }
-    if (rc == 0 && f.verdict == SCAN_VALID) {
+    if (rc == 0 && valid) {
         rc = index_begin(st->ix_write);
         if (rc == 0) {
             rc = index_set_damage(st->ix_write, obj->body, false, NULL);
             rc = rc == 0 ? index_commit(st->ix_write) : rc;
         }
     }
-    arena_finish(&arena);
-    block_unref(b);
     return rc == ZERR_NOMEM ? rc : 0; /* what cannot be read keeps its mark */
 }
 
@@ -713,6 +824,7 @@ static void recovery_finish(struct recovery *r)
     if (r->have_tail) {
         tail_finish(&r->tail);
     }
+    lost_finish(&r->lost_names);
     db_summary_finish(&r->sum);
     dir_view_finish(&r->view);
     free(r->zero_seen);
@@ -734,7 +846,6 @@ static int recover_once(struct recovery *r)
     rc = dir_choose_db(st->vfs, &r->view, &id, r->bad, r->info);
     rc = rc == ZERR_NOT_FOUND ? new_store(r) : rc == 0 ? recover_with_db(r, id) : rc;
     if (rc == 0) {
-        st->next_seq = SEQ_FIRST(st->session);
         st->stats.n_blocks = r->view.n_blocks;
         report(r);
     }

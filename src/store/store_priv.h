@@ -11,7 +11,7 @@
  *   flush.c    the history on disk
  *   round.c    commit rounds; round_write.c what they write
  *   reader.c   reading and damage; body.c bytes and their sums
- *   recover.c  start
+ *   recover.c  start; lost.c names whose records are damaged
  *   rebuild.c  a new history from the blocks
  *
  * The commit lane. Everything that orders things runs here, one job at a time: commit rounds,
@@ -182,6 +182,9 @@ struct upkeep {
     struct place body;
     bool is_md5;
     uint8_t md5[16];
+    struct place frame; /* of the record that is damaged, ... */
+    size_t key_len;     /* ... and its name, which alone is marked. 0: whoever has the body */
+    uint8_t key[];
 };
 
 /* A job that reads the index on ix_list. One at a time, in order. */

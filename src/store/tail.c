@@ -112,9 +112,10 @@ static int see_frame(void *user, const struct scan_frame *f)
         keep_until(c->block, f->off + f->len);
         return add_void(c->t, &f->rec);
     case SCAN_UNCOMMITTED:
+        loose.room = f->len;
         break;
     case SCAN_BAD_RECORD:
-        loose.len = f->len;
+        loose.len = loose.room = f->len;
         loose.may_be_late = frame_has_body(f->head.kind);
         break;
     case SCAN_GARBAGE:
@@ -122,7 +123,7 @@ static int see_frame(void *user, const struct scan_frame *f)
             return 0;
         }
         loose.headless = true;
-        loose.len = f->len;
+        loose.len = loose.room = f->len;
         break;
     }
     return add_loose(c->t, loose);
@@ -247,9 +248,9 @@ static int decide_loose(struct tail *t, struct tail_loose *l, tail_known_fn *kno
 {
     struct tail_block *b = find_block(t, l->at.block);
     bool is_known = false;
-    int rc = l->len == 0 || known == NULL ? 0 : known(user, l->at, l->len, &is_known);
+    int rc = l->room == 0 || known == NULL ? 0 : known(user, l->at, l->room, &is_known);
     if (is_known) {
-        keep_until(b, l->at.off + l->len);
+        keep_until(b, l->at.off + l->room);
     }
     bool before_synced = l->len > 0 && l->at.off < b->synced_off;
     if (before_synced && l->may_be_late && is_complete(t)) {
@@ -272,10 +273,11 @@ static void count_loose(struct tail *t)
 }
 
 int tail_collect(struct vfs *vfs, const struct dir_view *view, const struct db_state *db,
-                 bool settle, tail_known_fn *known, void *user, struct tail *ret,
-                 struct zerr_info *info)
+                 bool settle, uint64_t durable_seq, tail_known_fn *known, void *user,
+                 struct tail *ret, struct zerr_info *info)
 {
     struct tail t = {.last_seq = db->last_seq,
+                     .durable_seq = durable_seq,
                      .max_seq = db->last_seq,
                      .settle = settle,
                      .max_session = SEQ_SESSION(db->last_seq)};

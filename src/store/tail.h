@@ -37,6 +37,7 @@ struct tail_loose { /* a frame that was never committed, or dropped */
     bool unreadable;  /* its record or head is there and does not check: left alone */
     bool may_be_late; /* of a body: it may have been committed after what lies behind it */
     uint64_t len;     /* not 0: may be torn */
+    uint64_t room;    /* not 0: of what was not read */
 };
 
 struct tail_void {
@@ -64,9 +65,10 @@ struct tail {
 typedef int tail_known_fn(void *user, struct place room, uint64_t len, bool *ret);
 
 /* settle: fdatasync each block and read it from the device, since the cache may hold what a failed
- * sync lost. view must outlive the tail. known: NULL if nobody can say. */
+ * sync lost. view must outlive the tail. known: NULL if nobody can say. durable_seq: what was synced
+ * for sure, 0: only the records say. */
 int tail_collect(struct vfs *, const struct dir_view *, const struct db_state *, bool settle,
-                 tail_known_fn *known, void *user, struct tail *ret,
+                 uint64_t durable_seq, tail_known_fn *known, void *user, struct tail *ret,
                  struct zerr_info *) ZKV_MUST_CHECK;
 void tail_finish(struct tail *);
 

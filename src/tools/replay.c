@@ -154,7 +154,7 @@ static int collect(struct run *r, const struct db_state *state, struct dir_view 
         struct zerr_info *last = i == TRIES - 1 ? info : NULL;
         rc = dir_view_read(r->vfs, view, last);
         if (rc == 0) {
-            rc = tail_collect(r->vfs, view, state, false, NULL, NULL, ret, last);
+            rc = tail_collect(r->vfs, view, state, false, 0, NULL, NULL, ret, last);
             if (rc != 0) {
                 dir_view_finish(view);
             }

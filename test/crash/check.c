@@ -184,6 +184,7 @@ static bool head_fits(const struct version *v, struct reader *r)
            slice_eq_str(meta.v[0].name, "X-Amz-Meta-V") && slice_eq_str(meta.v[0].value, v->meta);
 }
 
+/* 1: it is damaged, and may be. */
 static int check_object(struct checker *c, unsigned key, unsigned version, struct buf *body)
 {
     char name[1025];
@@ -194,6 +195,9 @@ static int check_object(struct checker *c, unsigned key, unsigned version, struc
     int rc = fx_get(&c->f, name, body);
     if (version == ABSENT) {
         return rc == ZERR_NOT_FOUND ? 0 : bad(c, "%s is there (%d), and was deleted", name, rc);
+    }
+    if (rc == ZERR_DAMAGED && c->is_damaged) {
+        return 1;
     }
     if (rc != 0) {
         return bad(c, "%s cannot be read: %s", name, zerr_str(rc));
@@ -241,7 +245,8 @@ static int check_objects(struct checker *c, const struct found *h)
     }
     for (unsigned i = 0; i < c->w->m.n_keys && rc == 0; i++) {
         rc = check_object(c, i, live[i], &body);
-        n_live += live[i] != ABSENT;
+        n_live += live[i] != ABSENT && rc == 0;
+        rc = rc > 0 ? 0 : rc;
     }
     int listed = rc == 0 ? fx_names(&c->f, &body) : 0;
     for (size_t i = 0, from = 0; rc == 0 && listed == 0 && i < body.len; i++) {
@@ -325,10 +330,10 @@ static int check_uploads(struct checker *c, const struct found *h)
     (void)uploads_of(h->v, h->n, &u);
     int rc = store_list(c->f.st, &q, on_page, &l);
     fx_pump(&c->f);
-    if (rc != 0 || l.status != 0 || l.page.n != u.n) {
+    if (rc != 0 || l.status != 0 || (l.page.n != u.n && !c->is_damaged)) {
         rc = bad(c, "%zu uploads are listed, not %u (%d)", l.page.n, u.n, l.status);
     }
-    for (unsigned i = 0; i < u.n && rc == 0; i++) {
+    for (unsigned i = 0; i < u.n && rc == 0 && !c->is_damaged; i++) {
         rc =
             is_listed(c, &l, &u.v[i]) ? check_parts(c, &u.v[i]) : bad(c, "an upload is not listed");
     }
@@ -360,7 +365,7 @@ static int check_completes(struct checker *c, const struct found *h, unsigned *r
         }
     }
     *ret_version = ABSENT;
-    if (spec.n_parts == 0) {
+    if (spec.n_parts == 0 || c->is_damaged) {
         return 0;
     }
     const struct begun *b = &u.v[at - 1];
@@ -445,6 +450,7 @@ static int open_it(struct checker *c)
     if (rc != 0) {
         return bad(c, "does not open: %s (%s)", c->f.info.text, zerr_str(rc));
     }
+    c->is_damaged = c->is_damaged || (c->ahead && strstr(c->f.notes, "damaged") != NULL);
     if (c->f.fatal || (strstr(c->f.notes, "damaged") != NULL && !c->may_report) ||
         strstr(c->f.notes, "cannot") != NULL) {
         return bad(c, "the start says: %s", c->f.notes);
@@ -578,7 +584,8 @@ static int check_goes_on(struct checker *c, const struct look *before, struct fo
 }
 
 /* 1. The store stays open, unless it could not be. */
-static int check_start(struct checker *c, uint32_t k, bool cut, struct found *ret)
+static int check_start(struct checker *c, uint32_t k, bool cut, const struct look *before,
+                       struct found *ret)
 {
     int rc = open_it(c);
     if (rc != 0) {
@@ -588,7 +595,11 @@ static int check_start(struct checker *c, uint32_t k, bool cut, struct found *re
         rc = bad(c, "the index was rebuilt, and nothing of it was lost");
     }
     read_history(c, ret);
-    rc = rc != 0 ? rc : model_check(&c->w->m, k, cut, ret->v, ret->n, &c->why);
+    size_t n = ret->n;
+    while (c->is_damaged && n > 0 && ret->v[n - 1].seq > before->max_seq) {
+        n--; /* what only the index knew of */
+    }
+    rc = rc != 0 ? rc : model_check(&c->w->m, k, cut, ret->v, n, &c->why);
     if (rc == 0) {
         rc = check_objects(c, ret);
     }
@@ -604,7 +615,7 @@ static int check_disk(struct checker *c, uint32_t k, bool cut, struct found *h)
 {
     struct look before = look_at(c, false);
     c->must_fit = c->must_fit && before.n_dbs < 2; /* not while a new one takes over */
-    int rc = check_start(c, k, cut, h);
+    int rc = check_start(c, k, cut, &before, h);
     c->n_opened++;
     if (rc == 0 && seen_add(c->seen, mem_disk_hash(vfs_mem_disk(c->f.vfs)) ^ 0x5555)) {
         cut_again(c, 2000);
@@ -662,6 +673,7 @@ static int check_compound(struct checker *c, const struct state *s, bool cut)
         index.index_rng = again.rng = mem_rnd(&rng);
         cut = cut || again.keep != MEM_NO_CUT;
         c->must_fit = false;
+        c->ahead = c->ahead || index.index == INDEX_AHEAD;
         c->may_report = c->may_report || may_report(c, index.index, cut);
         vfs_mem_destroy(c->f.vfs);
         c->f.vfs = vfs_mem_cut(&rec->snaps[at], &again, 4000);
@@ -703,6 +715,8 @@ int checker_run(struct checker *c, const struct state *s)
     struct found h;
     bool cut = s->cut.keep != MEM_NO_CUT;
     c->may_report = may_report(c, s->index, cut);
+    c->ahead = s->index == INDEX_AHEAD;
+    c->is_damaged = false;
     c->must_fit = s->index == INDEX_AT && !cut && c->w->m.versions[0].mtime_ms != 0 &&
                   c->w->damaged_at == NEVER;
     buf_reset(&c->why);
@@ -710,6 +724,7 @@ int checker_run(struct checker *c, const struct state *s)
     set_index(c, s);
     int rc = check_disk(c, s->snapshot, cut, &h);
     if (rc == 0 && c->compound) {
+        c->is_damaged = false;
         make_disk(c, s);
         set_index(c, s);
         rc = check_compound(c, s, cut);

@@ -28,6 +28,9 @@ struct checker {
     struct seen *seen;
     bool compound;   /* crash during the recovery, too */
     bool may_report; /* damage, in this state */
+    bool
+        ahead; /* the index knows of what this disk has not: that is damage, if it can tell whose */
+    bool is_damaged; /* a start has said so */
     bool must_fit;   /* the index: it need not be rebuilt (but for the original's directories) */
     uint64_t n_opened;
     uint64_t n_compound;

@@ -66,6 +66,7 @@ struct rot {
     uint32_t n_blocks;
     bool may_give_up; /* the index is what is damaged: a read may fail, and ends the store */
     bool gave_up;     /* it did */
+    bool knows;       /* the index knows whose records are damaged: nothing of before is served */
     struct buf out;   /* scratch */
     char about[128];
 };

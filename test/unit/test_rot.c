@@ -293,12 +293,14 @@ static void all_flips(size_t big, uint64_t sealed, uint64_t others, uint64_t pha
     for (int with_index = 0; with_index < 2; with_index++) {
         t = (struct tally){0};
         for (uint32_t b = 0; b < r.n_blocks; b++) {
+            r.knows = with_index != 0;
             if (rot_block_name(&r, b, name) && name[0] == 'o') {
                 flips_in_file(&r, name, UINT64_MAX, with_index != 0, &c, &t);
             }
         }
         print_tally(with_index ? "open block" : "open block, no index", &t);
     }
+    r.knows = false;
     t = (struct tally){0};
     flips_in_index(&r, &r.wal, &c, &t);
     print_tally("index.sqlite-wal", &t);
