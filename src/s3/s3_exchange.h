@@ -27,6 +27,7 @@
 #define S3_SMALL_BODY (64u << 10)   /* an answer up to this is sent with its head */
 #define S3_IGNORED_BODY (64u << 10) /* CreateBucket's body is read and forgotten */
 #define S3_LIST_MAX_KEYS 1000
+#define S3_PUT_MAX_BYTES (5ull << 30) /* of one PUT, an object or a part, as on S3 */
 /* What all requests together may hold; above it new ones are told to come back later. The XML, of
  * bodies and answers, is more than HTTP_UNSENT_MAX: who pins it by not reading is cut. */
 #define S3_XML_TOTAL_MAX (10u << 20)

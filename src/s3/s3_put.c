@@ -129,6 +129,10 @@ static void put_start(struct s3_exchange *x)
         s3_refuse(x, S3_MISSING_CONTENT_LENGTH, NULL);
         return;
     }
+    if (spec.size > S3_PUT_MAX_BYTES) {
+        s3_refuse(x, S3_ENTITY_TOO_LARGE, NULL);
+        return;
+    }
     if (x->head.content_md5.ptr != NULL) {
         if (base64_decode(x->head.content_md5, s->md5, sizeof(s->md5)) != 0) {
             s3_refuse(x, S3_INVALID_DIGEST, NULL);
