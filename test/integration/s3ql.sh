@@ -5,8 +5,8 @@
 # s3qllock, s3qlrm, a second rsync that sends no data, umount, fsck --force, s3ql_verify --data,
 # Ctrl+C, a start from the same directory, a mount from an empty cache ("another machine"), every
 # checksum; kill -9 of the server in the middle of an upload, after which S3QL carries on; and one
-# damaged object, which is EIO for its file while the mount lives; `-- mount.s3ql`. With -auth the right
-# password is let in and a wrong one is not; s3c4 does all the rest with -auth, too.
+# damaged object, which is EIO for its file while the mount lives; `-- mount.s3ql`. All of it with -auth:
+# the right password is let in, and a wrong one is refused at once, in S3QL's own words.
 #
 # S3QL's programs come from scripts/debian13; what this mounts and starts ends with it.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -83,9 +83,21 @@ expect_eq "objects stored with a wrong password" \
     "$("$ZKV_BIN/tools/zipkvhistory" -dir "$STORE" 2>/dev/null | grep -c put)" 0
 write_authinfo right
 mkfs_s3ql right || fail "the right password: $(cat "$WORK/said")"
+write_authinfo wrong
+set_mount_command right
+# refused COMMAND...
+refused()
+{
+    s3ql timeout 60 "$@" >"$WORK/said" 2>&1 </dev/null && fail "a wrong password is let in by $1"
+    expect_match "what $1 says of a wrong password" "$(cat "$WORK/said")" "*Invalid credentials*"
+}
+refused "${mount_command[@]}"
+refused fsck.s3ql --force --batch --authfile "$auth" --cachedir "$inside/cache-right" --log none \
+    --backend-options no-ssl "$url"
+write_authinfo right
 stop_server INT
-ok "-auth: the right password is let in, a wrong one is not"
-[ "$scheme" != s3c4 ] || server_options+=(-auth "$WORK/keys")
+ok "-auth: the right password is let in; mkfs, mount and fsck with a wrong one are refused"
+server_options+=(-auth "$WORK/keys")
 
 new_store store
 start_server "$STORE" "${server_options[@]}"
