@@ -1,13 +1,22 @@
 #!/usr/bin/env bash
 # Exercises: Debian's rclone with passwords: a tree of odd names and sizes up, checked, listed and down
 # again, small chunks, streams of unknown length, server-side copies of objects in parts, mtimes, links,
-# both list versions in pages, signatures of version 2, deletes, unfinished uploads; and that the server
-# refused nothing on the way but what must be.
+# a mount, both list versions in pages, signatures of version 2, deletes, unfinished uploads; and that the
+# server refused nothing on the way but what must be.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../support/clients.sh"
 export RCLONE_CONFIG=$WORK/rclone.conf RCLONE_NO_UNICODE_NORMALIZATION=true RCLONE_LOW_LEVEL_RETRIES=1 \
     RCLONE_RETRIES=1 RCLONE_S3_UPLOAD_CUTOFF=5M RCLONE_S3_CHUNK_SIZE=5M
 client rclone "$(rclone version | sed -n "1s/rclone v\([0-9.]*\).*/\1/p")"
+
+# Before lib.sh removes $WORK nothing may be mounted below it.
+end_mount()
+{
+    local code=$?
+    umount -l "$WORK/mnt" 2>/dev/null
+    return $code
+}
+trap 'end_mount; cleanup' EXIT
 
 # z is how the README says it; o is what people do who do not read it.
 configure_rclone()
@@ -84,6 +93,23 @@ for name in plain "a+b c" "?x=y" café "back\\slash"; do
 done
 expect_eq "a link that was changed" "$(http "${link/slash/slosh}")" 403
 ok "rclone link: URLs that need no password"
+
+mkdir "$WORK/mnt"
+rclone mount z:bucket "$WORK/mnt" --vfs-cache-mode writes --vfs-write-back 0s --cache-dir "$WORK/rclone-cache" \
+    >"$WORK/rclone.log" 2>&1 &
+mounted=$!
+wait_for 20 mountpoint -q "$WORK/mnt" || fail "rclone mount: $(cat "$WORK/rclone.log")"
+make_tree "$WORK/small" 0 1 5242881
+must cp -r "$WORK/small" "$WORK/mnt/fuse"
+expect_files "$WORK/small" "$WORK/mnt/fuse"
+for top in "$WORK/small" "$WORK/mnt/fuse"; do
+    mv "$top/in/a+b c" "$top/in/moved" && printf more >>"$top/size/5242881" && rm "$top/plain" &&
+        truncate -s 5 "$top/100%" || fail "changes in $top"
+done
+must umount "$WORK/mnt"
+wait "$mounted" || fail "rclone mount: $(cat "$WORK/rclone.log")"
+expect_stored fuse/ "$WORK/small"
+ok "rclone mount: a tree, moved, appended, cut"
 
 make_tree -xml "$WORK/mild" 0 1 5242881
 for version in 1 2; do
