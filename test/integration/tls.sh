@@ -201,3 +201,14 @@ END
 ok "boto3: bodies, parts, presigned URLs, https in Location"
 stop_server INT
 expect_eq "exit code" "$STATUS" 0
+
+# The README's own command, which makes one file for both ends.
+readme=$(sed -n '/^    openssl req -x509/,/tls.pem$/p' "$ROOT/README.md" | sed 's/192.168.1.2/127.0.0.1/')
+(cd "$WORK" && eval "$readme") >/dev/null 2>&1 || fail "the README's command: $readme"
+start_server "$STORE" -auth "$WORK/keys" -tls-cert "$WORK/tls.pem" -tls-key "$WORK/tls.key"
+expect_eq "curl" "$(curl -sS -o /dev/null -w '%{http_code}' --cacert "$WORK/tls.pem" "$SERVER_URL/")" 403
+expect_eq "rclone" "$(rclone --config "" --ca-cert "$WORK/tls.pem" lsf \
+    ":s3,provider=Other,env_auth,endpoint='$SERVER_URL':bucket/tree/large")" large
+restic -q --no-cache --cacert "$WORK/tls.pem" -r "s3:$SERVER_URL/bucket/restic" check || fail "restic"
+ok "the certificate that the README makes"
+stop_server INT
