@@ -534,6 +534,18 @@ static void what_clients_do_differently_is_understood(void **state)
         sign("AKIAIOSFODNN7EXAMPLE", SIGV4_OTHER_HOST, hosts[i].signed_as, out);
         assert_int_equal(check_at(MAY_24) == 0, hosts[i].good);
     }
+    s3_auth_close(auth);
+    assert_int_equal(open_auth(443), 0); /* as with TLS: the port that https leaves out */
+    for (size_t i = 0; i < 4; i++) {
+        static const char *const tls[4][2] = {
+            {"nas", "nas:443"}, {"nas:443", "nas"}, {"nas", "nas:80"}, {"nas:80", "nas"}};
+        prepare(&GET_OBJECT);
+        *header("Host") = slice_str(tls[i][0]);
+        sign("AKIAIOSFODNN7EXAMPLE", SIGV4_OTHER_HOST, tls[i][1], out);
+        assert_int_equal(check_at(MAY_24) == 0, i < 2);
+    }
+    s3_auth_close(auth);
+    assert_int_equal(open_auth(80), 0);
     prepare(&GET_OBJECT);
     *header("Range") = SLICE_LIT("bytes=0-9   \t x  y");
     sign("AKIAIOSFODNN7EXAMPLE", SIGV4_RAW_SPACES, "", out);
