@@ -323,7 +323,7 @@ static void on_refused(uv_handle_t *handle)
     free(handle->data);
 }
 
-int peer_accept(struct peers *set, uv_stream_t *listener)
+int peer_accept(struct peers *set, uv_stream_t *listener, bool *ret_accepted)
 {
     struct peer *p = calloc(1, sizeof(*p));
     struct tls_cert *cert = set->config.tls_cert;
@@ -337,6 +337,7 @@ int peer_accept(struct peers *set, uv_stream_t *listener)
     }
     p->tcp.data = p;
     int status = uv_accept(listener, (uv_stream_t *)&p->tcp);
+    *ret_accepted = true;
     bool full = set->config.max_peers > 0 && set->n_live >= set->config.max_peers;
     int err = 0;
     if (status < 0) {

@@ -35,7 +35,10 @@ struct peers {
     uv_timer_t sweep; /* runs while there are connections */
     uint64_t swept_at;
     uv_idle_t ready_idle; /* runs while there is something ready */
-    unsigned n_handles;   /* of the two, not closed yet */
+    uv_tcp_t refused;     /* a connection for which there is no memory */
+    bool refusing;        /* it is being closed; meanwhile ... */
+    uv_stream_t *deaf;    /* ... this one has another */
+    unsigned n_handles;   /* of the three, not closed yet */
 
     bool draining, drained;
     uint64_t drain_until;
@@ -93,7 +96,8 @@ struct peer {
     size_t head_bytes;        /* of conn.partial */
 };
 
-int peer_accept(struct peers *, uv_stream_t *listener) ZKV_MUST_CHECK;
+/* *ret_accepted: the listener is rid of it, whatever is returned. */
+int peer_accept(struct peers *, uv_stream_t *listener, bool *ret_accepted) ZKV_MUST_CHECK;
 /* The one ending. Idempotent; the rest happens when libuv has closed the handle. */
 void peer_close(struct peer *, const char *reason);
 /* The same for a client that does not take what it is sent: the kernel forgets its part of that at

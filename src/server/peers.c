@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "http/http_limits.h"
 
 static unsigned or_default(unsigned value, unsigned standard)
@@ -47,14 +48,21 @@ int peers_create(uv_loop_t *loop, struct http_handler *handler, const struct pee
     return 0;
 }
 
+/* False: that was the last one, and set is gone. */
+static bool drop_handle(struct peers *set)
+{
+    if (--set->n_handles > 0) {
+        return true;
+    }
+    readbuf_pool_finish(&set->readbufs);
+    http_pool_finish(&set->pool);
+    free(set);
+    return false;
+}
+
 static void on_handle_closed(uv_handle_t *handle)
 {
-    struct peers *set = handle->data;
-    if (--set->n_handles == 0) {
-        readbuf_pool_finish(&set->readbufs);
-        http_pool_finish(&set->pool);
-        free(set);
-    }
+    (void)drop_handle(handle->data);
 }
 
 void peers_destroy(struct peers *set)
@@ -134,9 +142,40 @@ void peers_make_ready(struct peers *set, struct peer *p)
     }
 }
 
+static void on_refused_closed(uv_handle_t *handle)
+{
+    struct peers *set = handle->data;
+    uv_stream_t *deaf = set->deaf;
+    set->deaf = NULL;
+    set->refusing = false;
+    int err = drop_handle(set) && deaf != NULL ? peers_accept(set, deaf) : 0;
+    if (err != 0) {
+        log_debug("a connection was not accepted: %s", zerr_str(err));
+    }
+}
+
+/* Takes a connection for which there is no memory off the listener, which is deaf until somebody does. */
+static void refuse(struct peers *set, uv_stream_t *listener)
+{
+    if (set->refusing) {
+        set->deaf = listener;
+        return;
+    }
+    (void)uv_tcp_init(set->loop, &set->refused);
+    (void)uv_accept(listener, (uv_stream_t *)&set->refused);
+    set->refused.data = set;
+    set->refusing = true;
+    set->n_handles++;
+    uv_close((uv_handle_t *)&set->refused, on_refused_closed);
+}
+
 int peers_accept(struct peers *set, uv_stream_t *listener)
 {
-    int err = peer_accept(set, listener);
+    bool accepted = false;
+    int err = peer_accept(set, listener, &accepted);
+    if (!accepted && !set->draining) {
+        refuse(set, listener);
+    }
     if (err == 0) {
         set->stat.n_accepted++;
         if (!uv_is_active((uv_handle_t *)&set->sweep)) {
@@ -191,6 +230,7 @@ void peers_drain(struct peers *set, unsigned bound_ms, void (*drained_cb)(void *
     set->drain_until = uv_now(set->loop) + bound_ms;
     set->drained_cb = drained_cb;
     set->drained_data = data;
+    set->deaf = NULL;
     for (struct ring *l = set->all.next; l != &set->all; l = l->next) {
         struct peer *p = container_of(l, struct peer, in_all);
         http_conn_close_soon(&p->conn);
