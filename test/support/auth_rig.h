@@ -183,6 +183,29 @@ static inline struct slice *header(const char *name)
     return NULL;
 }
 
+static inline void add(const char *name, const char *value)
+{
+    headers[req.n_headers++] = (struct http_header){slice_str(name), slice_str(value)};
+}
+
+/* Every byte of what is signed, changed by one bit. */
+static inline void change_each_byte(const struct example *e, struct slice *what)
+{
+    struct slice good = *what;
+    uint8_t text[512];
+
+    assert_true(good.len < sizeof(text));
+    for (size_t i = 0; i < good.len; i++) {
+        memcpy(text, good.ptr, good.len);
+        text[i] ^= 1;
+        *what = slice_of(text, good.len);
+        if (check_at(e->now) != ZERR_INVALID) {
+            fail_msg("let in: %.*s", SLICE_FMT(*what));
+        }
+    }
+    *what = good;
+}
+
 /* Signs what is prepared anew, by the rules of `variant`. */
 static inline void sign(const char *access, unsigned variant, const char *host, char out[400])
 {
