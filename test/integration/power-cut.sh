@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# power-cut.sh [STATES [SEED]]: power cuts of a real ext4, by replaying what its disk was told (40).
+# power-cut.sh [STATES [SEED]]: power cuts of a real ext4, by replaying what its disk was told (200).
 #
 # Exercises: a server on ext4 on a disk that logs every write and every flush in their order, loaded
-# with PUTs, overwrites, DELETEs and COPYs by eight clients, with blocks so small that they roll
-# over all the time; sessions that end with Ctrl+C, with kill -9 and a recovery, and with the power.
+# with PUTs, overwrites, DELETEs, COPYs and multipart uploads by eight clients, with blocks so small
+# that they roll over all the time; sessions that end with Ctrl+C, with kill -9 and a recovery, and with the power.
 # Then states of the disk that a power cut could have left: ext4 mounts it, the server starts,
 # everything acknowledged is there, nothing is there in part, LIST agrees with GET, and a second start
 # sees the same. And the control: with a server whose syncs do nothing the same test finds losses.
@@ -18,7 +18,7 @@ export WORK ZKV_BIN PYTHONPATH=$ROOT/test/support
 python=/usr/bin/python3 # fusepy is a package of Debian's own
 seconds=4
 per_log=250
-states=${1:-40}
+states=${1:-200}
 seed=${2:-$RANDOM$RANDOM}
 
 # Memory is quick, and what is lost here is lost on purpose.

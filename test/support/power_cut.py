@@ -56,7 +56,7 @@ class Marks(Ledger):
 
 
 def load(server, ledger, dice, seconds):
-    """PUT, overwrite, DELETE and COPY by eight clients, for a while or until the server is gone."""
+    """PUT, overwrite, DELETE, COPY and multipart uploads by eight clients, for a while or until the server is gone."""
     end = time.monotonic() + seconds
     seeds = [dice.random() for _ in range(CLIENTS)]
 
@@ -73,6 +73,11 @@ def load(server, ledger, dice, seconds):
                     reply = ledger.delete(client, key)
                 elif act < 0.35 and sure:
                     reply = ledger.copy_object(client, dice.choice(sure), key)
+                elif act < 0.55:
+                    reply = ledger.multipart(
+                        client, key, dice.randbytes(dice.choice(SIZES)),
+                        dice.choice(sure) if sure and dice.random() < 0.3 else None,
+                        dice.choice(("complete", "complete", "complete", "abort", "leave")))
                 else:
                     size = dice.choice(SIZES)
                     reply = ledger.put(client, key, dice.randbytes(size))
