@@ -59,13 +59,16 @@ backup verify --compare-data "$url" "$WORK/src"
 expect_refusals ""
 ok "duplicity remove-all-but-n-full, collection-status"
 
-url=s3://$SERVER_ADDR/bucket/boto
-rm -rf "$WORK/archive"
-AWS_SECRET_ACCESS_KEY=wrong must_not '*403 Forbidden*' run_duplicity full --s3-unencrypted-connection "$WORK/src" "$url"
-backup full --s3-unencrypted-connection "$WORK/src" "$url"
-backup verify --compare-data --s3-unencrypted-connection "$url" "$WORK/src"
-expect_refusals "HEAD bucket 403
+# There is no boto any more in Debian 13.
+if is_debian12; then
+    url=s3://$SERVER_ADDR/bucket/boto
+    rm -rf "$WORK/archive"
+    AWS_SECRET_ACCESS_KEY=wrong must_not '*403 Forbidden*' run_duplicity full --s3-unencrypted-connection "$WORK/src" "$url"
+    backup full --s3-unencrypted-connection "$WORK/src" "$url"
+    backup verify --compare-data --s3-unencrypted-connection "$url" "$WORK/src"
+    expect_refusals "HEAD bucket 403
 PUT bucket 403"
-ok "duplicity by boto, with signatures of version 2"
+    ok "duplicity by boto, with signatures of version 2"
+fi
 stop_server
 expect_eq "exit code" "$STATUS" 0

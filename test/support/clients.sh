@@ -19,11 +19,16 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
 mkdir "$HOME"
 n_seen=0
 
+is_debian12()
+{
+    [ "$(. /etc/os-release && echo "${VERSION_ID:-}")" = 12 ]
+}
+
 # The README says what was tried; on another Debian it may be another version.
 client()
 {
     echo "with $1 $2"
-    if [ "$(. /etc/os-release && echo "${VERSION_ID:-}")" = 12 ]; then
+    if is_debian12; then
         grep -Eq "^\| (.*, )?$1 $2[ ,]" "$ROOT/README.md" || fail "the README's table of clients has no \"$1 $2\""
     fi
 }
