@@ -20,6 +20,7 @@ enum job_class {
     JOB_COMMIT, /* a commit round, seal, flush: never waits behind the others */
     JOB_BODY,   /* a piece of an upload: hash and write */
     JOB_READ,   /* a read, a page of a listing, an MD5 */
+    JOB_STORE,  /* a whole store is opened or closed: may take minutes */
 };
 
 struct job {

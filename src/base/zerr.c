@@ -55,6 +55,8 @@ const char *zerr_str(int zerr)
         return "a part is not there";
     case ZERR_SMALL_PART:
         return "a part is too small";
+    case ZERR_NOT_EMPTY:
+        return "not empty";
     default:
         return "unknown error";
     }

@@ -35,6 +35,7 @@ enum zerr {
     ZERR_NO_UPLOAD = -20,    /* no such multipart upload, or it has ended */
     ZERR_BAD_PART = -21,     /* a part that is named is not there, or is another one */
     ZERR_SMALL_PART = -22,   /* a part that is not the last one is too small */
+    ZERR_NOT_EMPTY = -23,    /* a store that is to be removed has objects */
 };
 
 /* Not an error: the call's callback will be called later, never before it has returned. */

@@ -220,10 +220,11 @@ static void handle_fatal(void *user, const char *text)
     s->stop_wanted = true;
 }
 
-static void handle_progress(void *user, const char *what, uint64_t done, uint64_t total)
+static int handle_progress(void *user, const char *what, uint64_t done, uint64_t total)
 {
     struct server *s = user;
     status_progress(&s->status, what, done, total);
+    return 0;
 }
 
 static void get_figures(const struct server *s, struct status_figures *ret)

@@ -1,7 +1,8 @@
 /* Jobs on libuv's pool (workers.h).
  *
  * A slot is one job handed to libuv; there are as many slots as threads, allocated at the start,
- * so that submitting a job cannot fail. A slot is free when its job is NULL.
+ * so that submitting a job cannot fail. A slot is free when its job is NULL. libuv's threads are all
+ * alike; those of JOB_STORE are its own because the other classes never use more than theirs.
  *
  * When a job has run, its slot is given to the next one before its done() is called: the thread
  * works while the loop is busy with the outcome. */
@@ -10,13 +11,16 @@
 #include <assert.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/num.h"
 
 #define POOL_THREADS_DEFAULT 4 /* libuv's, if UV_THREADPOOL_SIZE is not set */
 #define POOL_THREADS_MAX 1024  /* libuv's */
-#define N_CLASSES (JOB_READ + 1)
+#define N_CLASSES (JOB_STORE + 1)
+#define SIZE_VARIABLE "UV_THREADPOOL_SIZE"
 
 struct slot {
     uv_work_t req;
@@ -35,8 +39,8 @@ struct server_workers {
     struct job_queue queues[N_CLASSES];
     enum job_class last;       /* of the job started last */
     enum job_class last_other; /* likewise, JOB_COMMIT left out */
-    unsigned running;          /* in all classes */
-    unsigned n_slots;
+    unsigned running;          /* in all classes but JOB_STORE */
+    unsigned n_slots;          /* for these; JOB_STORE_THREADS more behind them */
     bool has_pool;
     struct slot slots[];
 };
@@ -44,12 +48,12 @@ struct server_workers {
 /* What libuv makes of the variable; anything doubtful is one thread, which is always safe. */
 static unsigned pool_threads(void)
 {
-    const char *text = getenv("UV_THREADPOOL_SIZE");
+    const char *text = getenv(SIZE_VARIABLE);
     uint64_t n = 1;
     if (text == NULL) {
         return POOL_THREADS_DEFAULT;
     }
-    if (num_parse_u64(slice_str(text), POOL_THREADS_MAX, &n) != 0 || n == 0) {
+    if (num_parse_u64(slice_str(text), POOL_THREADS_MAX - JOB_STORE_THREADS, &n) != 0 || n == 0) {
         return 1;
     }
     return (unsigned)n;
@@ -73,6 +77,11 @@ static enum job_class next_other(const struct server_workers *w)
 /* The class of the job to start now; false if none can. */
 static bool choose(const struct server_workers *w, enum job_class *ret)
 {
+    const struct job_queue *stores = &w->queues[JOB_STORE];
+    if (stores->head != NULL && stores->running < JOB_STORE_THREADS) {
+        *ret = JOB_STORE;
+        return true;
+    }
     if (w->running == w->n_slots) {
         return false;
     }
@@ -102,28 +111,40 @@ static void on_after_work(uv_work_t *req, int status)
     assert(status == 0); /* we cancel nothing */
     (void)status;
     slot->job = NULL;
-    w->running--;
+    w->running -= job->cls != JOB_STORE;
     w->queues[job->cls].running--;
     start_jobs(w);
     job->done(job);
 }
 
-/* The first call makes libuv's threads. They take no signals: what the loop's thread blocks is blocked. */
-static void queue_work(struct server_workers *w, uv_work_t *req)
+static void hand_over(struct server_workers *w, uv_work_t *req)
 {
-    sigset_t all, mask;
-    bool first = !w->has_pool;
-    if (first) {
-        (void)sigfillset(&all);
-        (void)pthread_sigmask(SIG_SETMASK, &all, &mask);
-    }
     int rc = uv_queue_work(w->loop, req, on_work, on_after_work);
     assert(rc == 0); /* fails only without a work function */
     (void)rc;
-    if (first) {
-        (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
-        w->has_pool = true;
+}
+
+/* The first job makes libuv's threads. They take no signals: what the loop's thread blocks is blocked.
+ * Their number it reads from the environment, which then is as it was: it is CMD's too. */
+static void make_pool(struct server_workers *w, uv_work_t *first)
+{
+    sigset_t all, mask;
+    char size[16];
+    const char *was = getenv(SIZE_VARIABLE);
+    char *kept = was != NULL ? strdup(was) : NULL;
+    (void)snprintf(size, sizeof size, "%u", w->n_slots + JOB_STORE_THREADS);
+    (void)setenv(SIZE_VARIABLE, size, 1); /* out of memory: libuv has fewer, and jobs wait there */
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &mask);
+    hand_over(w, first);
+    (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    if (kept != NULL) {
+        (void)setenv(SIZE_VARIABLE, kept, 1);
+    } else {
+        (void)unsetenv(SIZE_VARIABLE);
     }
+    free(kept);
+    w->has_pool = true;
 }
 
 static void start(struct server_workers *w, enum job_class cls)
@@ -135,17 +156,23 @@ static void start(struct server_workers *w, enum job_class cls)
         q->tail = &q->head;
     }
     q->running++;
-    w->running++;
-    w->last = cls;
-    if (cls != JOB_COMMIT) {
-        w->last_other = cls;
-    }
     struct slot *slot = w->slots;
+    if (cls == JOB_STORE) {
+        slot += w->n_slots;
+    } else {
+        w->running++;
+        w->last = cls;
+        w->last_other = cls != JOB_COMMIT ? cls : w->last_other;
+    }
     while (slot->job != NULL) {
         slot++;
     }
     slot->job = job;
-    queue_work(w, &slot->req);
+    if (w->has_pool) {
+        hand_over(w, &slot->req);
+    } else {
+        make_pool(w, &slot->req);
+    }
 }
 
 static void start_jobs(struct server_workers *w)
@@ -168,8 +195,8 @@ static void submit(struct workers *base, struct job *job)
 
 int server_workers_create(uv_loop_t *loop, struct server_workers **ret)
 {
-    unsigned n = pool_threads();
-    struct server_workers *w = calloc(1, sizeof *w + n * sizeof w->slots[0]);
+    unsigned n = pool_threads(), n_slots = n + JOB_STORE_THREADS;
+    struct server_workers *w = calloc(1, sizeof *w + n_slots * sizeof w->slots[0]);
     if (w == NULL) {
         return ZERR_NOMEM;
     }
@@ -180,7 +207,7 @@ int server_workers_create(uv_loop_t *loop, struct server_workers **ret)
     for (int i = 0; i < N_CLASSES; i++) {
         w->queues[i].tail = &w->queues[i].head;
     }
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0; i < n_slots; i++) {
         w->slots[i].owner = w;
         w->slots[i].req.data = &w->slots[i];
     }
@@ -203,5 +230,5 @@ struct workers *server_workers_base(struct server_workers *w)
 
 bool server_workers_idle(const struct server_workers *w)
 {
-    return w->running == 0; /* while none runs, none waits */
+    return w->running == 0 && w->queues[JOB_STORE].running == 0; /* while none runs, none waits */
 }

@@ -8,6 +8,9 @@
  *   - JOB_COMMIT goes first. With a single thread it waits for the one job that runs, and then
  *     lets one of the others through after each of its own, so that nothing starves.
  *
+ *   - JOB_STORE has JOB_STORE_THREADS of its own, which do nothing else: a store whose recovery
+ *     takes minutes keeps nobody waiting but those who want that store.
+ *
  * The pool's threads take no signals.
  *
  * A job may wait for nothing but the disk: all this works with one thread (UV_THREADPOOL_SIZE=1).
@@ -22,9 +25,12 @@
 #include "base/job.h"
 #include "base/zerr.h"
 
+#define JOB_STORE_THREADS 4
+
 struct server_workers;
 
-/* The number of threads is libuv's: UV_THREADPOOL_SIZE, or 4. Errors: ZERR_NOMEM. */
+/* The number of threads for the other classes is libuv's: UV_THREADPOOL_SIZE, or 4.
+ * Errors: ZERR_NOMEM. */
 int server_workers_create(uv_loop_t *loop, struct server_workers **ret) ZKV_MUST_CHECK;
 /* NULL is fine. */
 void server_workers_destroy(struct server_workers *);

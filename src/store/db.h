@@ -54,8 +54,8 @@ struct db_visitor {
      * extra field was damaged too): the first `count` above the last one seen are the lost ones.
      * Non-zero stops the scan and is returned. May be NULL. */
     int (*damage)(void *user, const struct db_extra *lost, uint64_t off);
-    /* Progress in bytes of the file. May be NULL. */
-    void (*progress)(void *user, uint64_t done, uint64_t total);
+    /* Progress in bytes of the file. Non-zero stops the scan and is returned. May be NULL. */
+    int (*progress)(void *user, uint64_t done, uint64_t total);
 };
 
 struct db_summary {

@@ -111,7 +111,7 @@ static void show_progress(struct scan *s)
 
     if (s->visitor->progress != NULL && done >= s->shown) {
         s->shown = done;
-        s->visitor->progress(s->visitor->user, done, s->file_len);
+        s->err = s->visitor->progress(s->visitor->user, done, s->file_len);
     }
 }
 
@@ -132,7 +132,7 @@ static bool refill(struct scan *s)
     s->z.next_in = s->in;
     s->z.avail_in = (uInt)n;
     show_progress(s);
-    return true;
+    return s->err == 0;
 }
 
 /* Fills the empty window. False: no more, for whatever reason; s->ended if it is the right one. */

@@ -6,6 +6,7 @@
  *     db0000000003      the history: the truth about names
  *     index.sqlite*     the look-up index: a cache, can be deleted at any time
  *     lock              flock(2)ed by whoever may write
+ *     buckets/NAME/     further stores, each complete in itself (store_set.h)
  *
  * Integers are little endian, written byte by byte. Numbers in file names are decimal, 10 digits.
  *
@@ -189,6 +190,7 @@
 #define INDEX_WAL_MAX (4u << 20)
 #define INDEX_NAME "index.sqlite"
 #define LOCK_NAME "lock"
+#define OTHERS_NAME "buckets" /* the folder of further stores, see store_set.h */
 
 #define FILE_NAME_BYTES 32 /* room for any name we make, with its NUL */
 #define BLOCK_NAME_FMT "block%010u"

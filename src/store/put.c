@@ -51,7 +51,7 @@ void frame_join(struct commit *c, struct block *b)
     c->block = b;
     block_list_add(&b->frames, c);
     b->n_puts++;
-    b->st->promised += c->frame_len;
+    *b->st->promised += c->frame_len;
 }
 
 void frame_leave(struct commit *c)
@@ -59,7 +59,7 @@ void frame_leave(struct commit *c)
     struct block *b = c->block;
     block_list_remove(&b->frames, c);
     b->n_puts--;
-    b->st->promised -= c->frame_len;
+    *b->st->promised -= c->frame_len;
     c->block = NULL;
     block_unref(b);
 }

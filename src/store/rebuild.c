@@ -82,12 +82,15 @@ static int scan_all(struct rebuild *b, struct zerr_info *info)
     }
     for (size_t i = 0; i < b->view.n_blocks; i++) {
         b->block = &b->view.blocks[i];
-        if (b->cfg->progress != NULL) {
-            b->cfg->progress(b->cfg->user, "reading blocks", b->bytes_done, b->bytes_total);
+        int rc = b->cfg->progress == NULL ? 0
+                                          : b->cfg->progress(b->cfg->user, "reading blocks",
+                                                             b->bytes_done, b->bytes_total);
+        if (rc != 0) {
+            return rc;
         }
         struct vfs_file *f;
         struct scan_result res = {0};
-        int rc = dir_open_block(vfs, b->block, false, &f);
+        rc = dir_open_block(vfs, b->block, false, &f);
         if (rc == 0) {
             rc = scan_block(f, b->block->number, b->block->open ? SCAN_BODIES : 0, see_frame, b,
                             &res);

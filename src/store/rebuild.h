@@ -15,7 +15,8 @@
 struct rebuild_config {
     struct vfs *vfs;
     void *user;
-    void (*progress)(void *user, const char *what, uint64_t done, uint64_t total); /* or NULL */
+    /* Or NULL. Non-zero ends it with that. */
+    int (*progress)(void *user, const char *what, uint64_t done, uint64_t total);
 };
 
 struct rebuild_result {

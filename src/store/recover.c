@@ -146,12 +146,12 @@ static int on_damage(void *user, const struct db_extra *lost, uint64_t off)
     return ZERR_CORRUPT;
 }
 
-static void on_progress(void *user, uint64_t done, uint64_t total)
+static int on_progress(void *user, uint64_t done, uint64_t total)
 {
     struct store *st = ((struct recovery *)user)->st;
-    if (st->cfg.progress != NULL) {
-        st->cfg.progress(st->cfg.user, "reading the history", done, total);
-    }
+    return st->cfg.progress == NULL
+               ? 0
+               : st->cfg.progress(st->cfg.user, "reading the history", done, total);
 }
 
 static int open_index(struct recovery *r, bool fresh)

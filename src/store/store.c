@@ -73,6 +73,7 @@ static struct store *store_create(const struct store_config *cfg)
     }
     st->cfg = *cfg;
     st->vfs = cfg->vfs;
+    st->promised = cfg->promised != NULL ? cfg->promised : &st->own_promised;
     (void)pthread_mutex_init(&st->db_mutex, NULL);
     st->waiting_tail = &st->waiting;
     st->commits_tail = &st->commits;
@@ -388,7 +389,7 @@ int store_may_write(struct store *st, uint64_t bytes, bool is_delete)
         return ZERR_BUSY;
     }
     uint64_t keep = is_delete ? st->reserve / 2 : st->reserve;
-    uint64_t want = keep + st->promised + bytes;
+    uint64_t want = keep + *st->promised + bytes;
     uint64_t now = st->vfs->ops->mono_ns(st->vfs);
     /* Looked at again when the figure is old, or when it would refuse or nearly so. */
     if (st->free_checked_ns == 0 || now - st->free_checked_ns > FREE_CHECK_NS ||

@@ -40,13 +40,17 @@ struct store_config {
     /* Bytes of free space that writes leave. UINT64_MAX: the default, 2 % of the file system, but
      * 8 to 64 MiB, and never more than a quarter of it. */
     uint64_t reserve;
+    /* Room promised to uploads that run, by all stores that share this disk; on the loop's thread.
+     * NULL: there is only this one. */
+    uint64_t *promised;
     void *user; /* of the call-backs below, each of which may be NULL */
     /* Something the person at the terminal should know, once each time it happens. */
     void (*note)(void *user, enum log_level, const char *text);
     /* The store cannot go on: stop in order. Called at most once; store_stop() is the caller's. */
     void (*fatal)(void *user, const char *text);
-    /* Long work in store_open(), in some unit; total 0: unknown. */
-    void (*progress)(void *user, const char *what, uint64_t done, uint64_t total);
+    /* Long work in store_open(), in some unit; total 0: unknown. Non-zero gives it up: store_open()
+     * returns it, and another one begins where this one did. */
+    int (*progress)(void *user, const char *what, uint64_t done, uint64_t total);
 };
 
 struct store;

@@ -220,8 +220,9 @@ struct store {
     uint64_t ahead_max; /* of unsynced and what clients have sent that was not read yet */
     uint64_t synced_bytes, synced_ns, last_synced_ns; /* the disk's speed, lately */
     uint64_t queued;
-    bool any_stalled;  /* some upload was told to stop */
-    uint64_t promised; /* frame bytes of uploads not ended */
+    bool any_stalled;   /* some upload was told to stop */
+    uint64_t *promised; /* frame bytes of uploads not ended: cfg.promised or own_promised */
+    uint64_t own_promised;
     uint64_t free_bytes, free_checked_ns;
 
     /* The lane. */

@@ -454,24 +454,35 @@ static int posix_unlink(struct vfs *v, const char *name)
     return result(unlinkat(dir_of(v), name, 0));
 }
 
+static int posix_make_dir(struct vfs *v, const char *name)
+{
+    return result(mkdirat(dir_of(v), name, 0700));
+}
+
 /* EINVAL: a file system whose directories cannot be synced, such as some of FUSE. */
 static int posix_sync_dir(struct vfs *v)
 {
     return fsync(dir_of(v)) == 0 || errno == EINVAL ? 0 : fail(errno);
 }
 
+static int64_t ms_of(const struct statx_timestamp *t)
+{
+    return (int64_t)t->tv_sec * 1000 + t->tv_nsec / 1000000;
+}
+
 static int posix_stat(struct vfs *v, const char *name, struct vfs_dirent *ret)
 {
-    struct stat st;
+    struct statx st;
 
-    if (fstatat(dir_of(v), name, &st, 0) != 0) {
+    if (statx(dir_of(v), name, 0, STATX_BASIC_STATS | STATX_BTIME, &st) != 0) {
         return fail(errno);
     }
     *ret = (struct vfs_dirent){
         .name = name,
-        .size = (uint64_t)st.st_size,
-        .mtime_ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000,
-        .is_dir = S_ISDIR(st.st_mode),
+        .size = st.stx_size,
+        .mtime_ms = ms_of(&st.stx_mtime),
+        .born_ms = (st.stx_mask & STATX_BTIME) != 0 ? ms_of(&st.stx_btime) : 0,
+        .is_dir = S_ISDIR(st.stx_mode),
     };
     return 0;
 }
@@ -609,6 +620,8 @@ static int posix_random(struct vfs *v, void *buf, size_t n)
     return 0;
 }
 
+static int posix_open_dir(struct vfs *v, const char *name, struct vfs **ret);
+
 static const struct vfs_ops posix_ops = {
     .open = posix_open,
     .close = posix_close,
@@ -628,6 +641,9 @@ static const struct vfs_ops posix_ops = {
     .rename = posix_rename,
     .unlink = posix_unlink,
     .sync_dir = posix_sync_dir,
+    .make_dir = posix_make_dir,
+    .open_dir = posix_open_dir,
+    .close_dir = vfs_posix_close,
     .list = posix_list,
     .stat = posix_stat,
     .lock = posix_lock,
@@ -637,15 +653,13 @@ static const struct vfs_ops posix_ops = {
     .random = posix_random,
 };
 
-int vfs_posix_open(const char *dir, struct vfs **ret, struct zerr_info *info)
+static int open_dir(int at, const char *dir, struct vfs **ret)
 {
     struct posix_vfs *v;
-    int fd = open_at(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY);
+    int fd = open_at(at, dir, O_RDONLY | O_DIRECTORY);
 
     if (fd < 0) {
-        int err = errno == ENOTDIR ? refuse(ENOTDIR, ZERR_INVALID) : fail(errno);
-
-        return zerr_fail(info, err, last_errno, "cannot open directory %s", dir);
+        return errno == ENOTDIR ? refuse(ENOTDIR, ZERR_INVALID) : fail(errno);
     }
     v = malloc(sizeof(*v));
     if (v == NULL) {
@@ -655,6 +669,18 @@ int vfs_posix_open(const char *dir, struct vfs **ret, struct zerr_info *info)
     *v = (struct posix_vfs){.base.ops = &posix_ops, .dirfd = fd};
     *ret = &v->base;
     return 0;
+}
+
+static int posix_open_dir(struct vfs *v, const char *name, struct vfs **ret)
+{
+    return open_dir(dir_of(v), name, ret);
+}
+
+int vfs_posix_open(const char *dir, struct vfs **ret, struct zerr_info *info)
+{
+    int err = open_dir(AT_FDCWD, dir, ret);
+
+    return err == 0 ? 0 : zerr_fail(info, err, last_errno, "cannot open directory %s", dir);
 }
 
 void vfs_posix_close(struct vfs *vfs)

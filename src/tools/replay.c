@@ -64,12 +64,13 @@ static int on_db_damage(void *user, const struct db_extra *lost, uint64_t off)
     return 0;
 }
 
-static void on_db_progress(void *user, uint64_t done, uint64_t total)
+static int on_db_progress(void *user, uint64_t done, uint64_t total)
 {
     struct run *r = user;
     if (r->progress != NULL) {
         cli_progress(r->progress, "reading the history", done, total, false);
     }
+    return 0;
 }
 
 static int on_tail_record(void *user, const struct record *rec, bool damaged)

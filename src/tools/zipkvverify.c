@@ -86,9 +86,10 @@ static int verify(const struct verify_options *opt)
 
 /* ---- -rebuild ---- */
 
-static void on_progress(void *user, const char *what, uint64_t done, uint64_t total)
+static int on_progress(void *user, const char *what, uint64_t done, uint64_t total)
 {
     cli_progress(user, what, done, total, false);
+    return 0;
 }
 
 static int rebuild_locked(struct vfs *vfs, const struct verify_options *opt, struct zerr_info *info)

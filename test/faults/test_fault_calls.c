@@ -45,7 +45,9 @@ static void end(struct world *w)
     struct dirent *e;
     assert_non_null(d);
     while ((e = readdir(d)) != NULL) {
-        (void)unlinkat(dirfd(d), e->d_name, 0);
+        if (unlinkat(dirfd(d), e->d_name, 0) != 0) {
+            (void)unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+        }
     }
     (void)closedir(d);
     vfs_posix_close(w->f.vfs);
@@ -206,9 +208,19 @@ static void run_large(struct world *w, bool armed)
 static void run_vfs(struct world *w, bool armed)
 {
     struct vfs *v = w->f.vfs;
+    struct vfs *dir;
     struct vfs_file *f;
     uint8_t bytes[10];
     size_t n = 0;
+    int rc = v->ops->make_dir(v, "folder");
+    assert_true(rc == 0 || armed);
+    if (rc == 0) {
+        rc = v->ops->open_dir(v, "folder", &dir);
+        assert_true(rc == 0 || armed);
+    }
+    if (rc == 0) {
+        v->ops->close_dir(dir);
+    }
     assert_int_not_equal(v->ops->open(v, ".", VFS_READ, &f), 0);
     assert_int_not_equal(v->ops->open(v, "absent", VFS_READ, &f), 0);
     if (v->ops->open(v, "lock", VFS_READ | VFS_DIRECT, &f) == 0) {

@@ -35,7 +35,8 @@ const int fault_call_codes[N_CALLS][8] = {
     [CALL_fchmod] = {EIO, EPERM},
     [CALL_renameat] = {EIO, ENOSPC, EDQUOT},
     [CALL_unlinkat] = {EIO, EROFS},
-    [CALL_fstatat] = {EIO, ENOENT},
+    [CALL_mkdirat] = {EIO, ENOSPC, EDQUOT},
+    [CALL_statx] = {EIO, ENOENT},
     [CALL_fdopendir] = {ENOMEM},
     [CALL_readdir] = {EIO},
     [CALL_closedir] = {EINTR},
@@ -261,9 +262,15 @@ int fault_unlinkat(struct fault_site *s, int fd, const char *name, int flags)
     return enter(s) != 0 ? -1 : unlinkat(fd, name, flags);
 }
 
-int fault_fstatat(struct fault_site *s, int fd, const char *name, struct stat *st, int flags)
+int fault_mkdirat(struct fault_site *s, int fd, const char *name, mode_t mode)
 {
-    return enter(s) != 0 ? -1 : fstatat(fd, name, st, flags);
+    return enter(s) != 0 ? -1 : mkdirat(fd, name, mode);
+}
+
+int fault_statx(struct fault_site *s, int fd, const char *name, int flags, unsigned mask,
+                struct statx *st)
+{
+    return enter(s) != 0 ? -1 : statx(fd, name, flags, mask, st);
 }
 
 DIR *fault_fdopendir(struct fault_site *s, int fd)

@@ -48,7 +48,8 @@
     X(fchmod)                                                                                      \
     X(renameat)                                                                                    \
     X(unlinkat)                                                                                    \
-    X(fstatat)                                                                                     \
+    X(mkdirat)                                                                                     \
+    X(statx)                                                                                       \
     X(fdopendir)                                                                                   \
     X(readdir)                                                                                     \
     X(closedir)                                                                                    \
@@ -109,7 +110,9 @@ int fault_posix_fadvise(struct fault_site *, int fd, off_t off, off_t len, int a
 int fault_fchmod(struct fault_site *, int fd, mode_t mode);
 int fault_renameat(struct fault_site *, int fd, const char *from, int to_fd, const char *to);
 int fault_unlinkat(struct fault_site *, int fd, const char *name, int flags);
-int fault_fstatat(struct fault_site *, int fd, const char *name, struct stat *st, int flags);
+int fault_mkdirat(struct fault_site *, int fd, const char *name, mode_t mode);
+int fault_statx(struct fault_site *, int fd, const char *name, int flags, unsigned mask,
+                struct statx *st);
 DIR *fault_fdopendir(struct fault_site *, int fd);
 struct dirent *fault_readdir(struct fault_site *, DIR *dir);
 int fault_closedir(struct fault_site *, DIR *dir);
@@ -150,7 +153,8 @@ int fault_posix_memalign(struct fault_site *, void **ret, size_t align, size_t n
 #define fchmod(...) fault_fchmod(FAULT_SITE(fchmod), __VA_ARGS__)
 #define renameat(...) fault_renameat(FAULT_SITE(renameat), __VA_ARGS__)
 #define unlinkat(...) fault_unlinkat(FAULT_SITE(unlinkat), __VA_ARGS__)
-#define fstatat(...) fault_fstatat(FAULT_SITE(fstatat), __VA_ARGS__)
+#define mkdirat(...) fault_mkdirat(FAULT_SITE(mkdirat), __VA_ARGS__)
+#define statx(...) fault_statx(FAULT_SITE(statx), __VA_ARGS__)
 #define fdopendir(...) fault_fdopendir(FAULT_SITE(fdopendir), __VA_ARGS__)
 #define readdir(...) fault_readdir(FAULT_SITE(readdir), __VA_ARGS__)
 #define closedir(...) fault_closedir(FAULT_SITE(closedir), __VA_ARGS__)

@@ -462,7 +462,7 @@ static void expect_no_drift(struct world *w)
             world_report(w, "a block is not sealed", b->number, (int)b->state);
         }
     }
-    if (st->unsynced != dirty || st->queued != 0 || st->promised != 0 || st->n_jobs != 0 ||
+    if (st->unsynced != dirty || st->queued != 0 || *st->promised != 0 || st->n_jobs != 0 ||
         st->puts != NULL || st->waiting != NULL || st->n_commits != 0 || st->n_readers != 0) {
         world_report(w, "a counter drifted", 0, 0);
     }

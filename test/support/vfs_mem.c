@@ -453,6 +453,19 @@ static int mem_random(struct vfs *v, void *buf, size_t n)
     return leave(m, err);
 }
 
+/* There are only files here. */
+static int mem_make_dir(struct vfs *v, const char *name)
+{
+    (void)v, (void)name;
+    return fail(ZERR_UNSUPPORTED);
+}
+
+static int mem_open_dir(struct vfs *v, const char *name, struct vfs **ret)
+{
+    (void)v, (void)name, (void)ret;
+    return fail(ZERR_NOT_FOUND);
+}
+
 static const struct vfs_ops mem_ops = {
     .open = mem_open,
     .close = mem_close,
@@ -471,6 +484,9 @@ static const struct vfs_ops mem_ops = {
     .rename = mem_rename,
     .unlink = mem_unlink,
     .sync_dir = mem_sync_dir,
+    .make_dir = mem_make_dir,
+    .open_dir = mem_open_dir,
+    .close_dir = vfs_mem_destroy,
     .list = mem_list,
     .stat = mem_stat,
     .lock = mem_lock,

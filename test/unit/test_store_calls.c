@@ -441,7 +441,7 @@ static bool stop_after(unsigned steps)
     assert_int_equal(del.status, 0);
     assert_int_equal(f.st->unsynced, 0);
     assert_int_equal(f.st->queued, 0);
-    assert_int_equal(f.st->promised, 0);
+    assert_int_equal(*f.st->promised, 0);
     assert_null(f.st->puts);
     assert_null(f.st->open_blocks);
     store_destroy(f.st);
