@@ -68,7 +68,7 @@ int main(int argc, char **argv)
          .target = &config.bucket,
          .arg = "NAME",
          .dflt = SERVER_BUCKET_DEFAULT,
-         .help = "The name of the one bucket."},
+         .help = "The name of the bucket that DIR itself is; others are made by clients."},
         {.name = "bs",
          .kind = OPT_BYTES,
          .target = &config.block_size,

@@ -1,7 +1,7 @@
 /* The root of the S3 layer: requests come in, an operation is chosen, answers go out.
  *
  * Per request: headers sorted out -> who asks (s3_auth.c, or s3_access.c where anybody on this
- * machine may) -> target routed (s3_route.c) -> may they -> bucket -> the operation (s3_put.c, s3_get.c, ...) or a refusal. What every answer has is added here: the
+ * machine may) -> target routed (s3_route.c) -> may they -> bucket, its store -> the operation (s3_put.c, s3_get.c, ...) or a refusal. What every answer has is added here: the
  * request's id, the XML of errors, Retry-After. */
 #include "s3/s3.h"
 
@@ -339,9 +339,19 @@ struct s3_chunk *s3_chunk_take(struct s3_exchange *x, struct slice data)
     return c;
 }
 
-bool s3_is_own_bucket(const struct s3 *s3, struct slice bucket)
+void s3_fail_bucket(struct s3_exchange *x, int zerr)
 {
-    return slice_eq_str(bucket, s3->bucket);
+    const struct s3_refusal why = {
+        .code = zerr == ZERR_NOT_FOUND ? S3_NO_SUCH_BUCKET : s3_code_of_zerr(zerr),
+        .message = zerr == ZERR_LOCKED ? "The bucket is in use by another program on the server. "
+                                         "Please try again later."
+                   : zerr == ZERR_BUSY ? "The bucket is being opened. Please try again later."
+                   : zerr == ZERR_NOT_FOUND || zerr == ZERR_CANCELED
+                       ? NULL
+                       : "The bucket cannot be opened; the server's log says why.",
+    };
+
+    refuse(x, &why, zerr);
 }
 
 /* ---- the transport's events ---- */
@@ -351,8 +361,11 @@ static const struct s3_op *choose_op(const struct s3_exchange *x)
     switch (x->route.op) {
     case S3_OP_LIST_BUCKETS:
         return &S3_SERVICE;
-    case S3_OP_HEAD_BUCKET:
     case S3_OP_CREATE_BUCKET:
+        return &S3_CREATE_BUCKET;
+    case S3_OP_DELETE_BUCKET:
+        return &S3_DELETE_BUCKET;
+    case S3_OP_HEAD_BUCKET:
     case S3_OP_GET_LOCATION:
     case S3_OP_GET_VERSIONING:
         return &S3_BUCKET;
@@ -438,6 +451,39 @@ static bool is_permitted(const struct s3_exchange *x)
            (x->route.bucket.len == 0 || s3_identity_may_use(&x->who, x->route.bucket));
 }
 
+static void begin(struct s3_exchange *x)
+{
+    if (x->op->body == NULL || s3_payload_begin(x)) {
+        x->op->start(x);
+    }
+}
+
+static void handle_store(struct store_use *use, int status)
+{
+    struct s3_exchange *x = container_of(use, struct s3_exchange, use);
+
+    if (status != 0) {
+        s3_fail_bucket(x, status);
+    } else {
+        x->store = use->store;
+        begin(x);
+    }
+}
+
+/* The operation begins when the bucket's store is open, if it needs it at all. */
+static void get_store(struct s3_exchange *x)
+{
+    int err = 0;
+
+    if (x->op != &S3_SERVICE && x->op != &S3_BUCKET && x->op != &S3_CREATE_BUCKET &&
+        x->op != &S3_DELETE_BUCKET) {
+        err = store_set_use(x->s3->stores, x->route.bucket, &x->use, handle_store);
+    }
+    if (err != ZKV_PENDING) {
+        handle_store(&x->use, err);
+    }
+}
+
 static void handle_request(struct http_handler *handler, struct http_stream *stream,
                            const struct http_request *req)
 {
@@ -470,18 +516,14 @@ static void handle_request(struct http_handler *handler, struct http_stream *str
         s3_refuse(x, S3_FORBIDDEN, NULL);
     } else if (x->route.op == S3_OP_ERROR) {
         s3_refuse(x, x->route.error, NULL);
-    } else if (x->route.op == S3_OP_CREATE_BUCKET && !s3_is_own_bucket(x->s3, x->route.bucket)) {
-        s3_refuse(x, S3_NOT_IMPLEMENTED,
-                  "This server has one bucket; its name is chosen when it is started (-bucket).");
-    } else if (x->route.op != S3_OP_LIST_BUCKETS && !s3_is_own_bucket(x->s3, x->route.bucket)) {
+    } else if (x->route.op != S3_OP_LIST_BUCKETS && x->route.op != S3_OP_CREATE_BUCKET &&
+               !store_set_has(x->s3->stores, x->route.bucket)) {
         s3_refuse(x, S3_NO_SUCH_BUCKET, NULL);
     } else if (s3_head_refused(&x->head, &message) != S3_N_CODES) {
         s3_refuse(x, s3_head_refused(&x->head, &message), message);
     } else {
         x->op = choose_op(x);
-        if (x->op->body == NULL || s3_payload_begin(x)) {
-            x->op->start(x);
-        }
+        get_store(x);
     }
 }
 
@@ -529,6 +571,7 @@ static void handle_done(struct http_handler *handler, struct http_stream *stream
     if (x->call != NULL) {
         x->call->x = NULL;
     }
+    store_use_end(&x->use);
     s3_payload_drop(x);
     buf_finish(&x->xml);
     x->s3->n_xml -= x->n_xml;
@@ -559,9 +602,6 @@ int s3_create(const struct s3_config *config, struct s3 **ret)
     struct timespec t = {0};
     struct s3 *s3;
 
-    if (!s3_bucket_name_ok(config->bucket)) {
-        return ZERR_INVALID;
-    }
     s3 = calloc(1, sizeof(*s3));
     if (s3 == NULL) {
         return ZERR_NOMEM;
@@ -573,14 +613,9 @@ int s3_create(const struct s3_config *config, struct s3 **ret)
         .sent = handle_sent,
         .done = handle_done,
     };
-    s3->store = config->store;
+    s3->stores = config->stores;
     s3->auth = config->auth;
     s3->https = config->https;
-    s3->bucket = strdup(config->bucket);
-    if (s3->bucket == NULL) {
-        free(s3);
-        return ZERR_NOMEM;
-    }
     /* Ids of different sessions should differ, nothing more. */
     (void)clock_gettime(CLOCK_REALTIME, &t);
     s3->next_request_id = ((uint64_t)t.tv_sec << 32) + 1;
@@ -598,7 +633,6 @@ void s3_destroy(struct s3 *s3)
         s3->free_chunks = c->next_free;
         free(c);
     }
-    free(s3->bucket);
     free(s3);
 }
 

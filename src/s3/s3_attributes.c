@@ -120,7 +120,7 @@ static void attributes_start(struct s3_exchange *x)
             "ObjectSize.");
         return;
     }
-    err = reader_open(x->s3->store, x->route.key, false, &READER_OPS, x, &reader);
+    err = reader_open(x->store, x->route.key, false, &READER_OPS, x, &reader);
     if (err >= 0) {
         x->u.get.reader = reader;
     }

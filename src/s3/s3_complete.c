@@ -28,7 +28,7 @@ static void respond_completed(struct s3_exchange *x, const struct object *obj,
         buf_append(url, host.ptr, host.len) == 0 && buf_append(url, path.ptr, path.len) == 0) {
         s3_xml_text(&w, "Location", buf_slice(url));
     }
-    s3_xml_text(&w, "Bucket", slice_str(x->s3->bucket));
+    s3_xml_text(&w, "Bucket", x->route.bucket);
     s3_xml_text(&w, "Key", x->route.key);
     s3_xml_text(&w, "ETag", s3_etag(obj->md5, obj->parts, etag));
     if (made != NULL && made->made.kind != S3_CHECKSUMS) {
@@ -59,8 +59,7 @@ static void complete_failed(struct s3_exchange *x, int err)
     struct s3_upload_state *s = &x->u.upload;
     struct object obj;
 
-    if (err == ZERR_NO_UPLOAD && s->list.n > 0 &&
-        store_lookup(x->s3->store, x->route.key, &obj) == 0 &&
+    if (err == ZERR_NO_UPLOAD && s->list.n > 0 && store_lookup(x->store, x->route.key, &obj) == 0 &&
         is_made_of(&obj, s->list.parts, s->list.n)) {
         respond_completed(x, &obj, NULL);
     } else {
@@ -147,7 +146,7 @@ static void complete_end(struct s3_exchange *x)
     }
     call = s3_call_begin(x);
     a->user = call;
-    err = call == NULL ? ZERR_NOMEM : store_complete_upload(x->s3->store, &spec, completed, a);
+    err = call == NULL ? ZERR_NOMEM : store_complete_upload(x->store, &spec, completed, a);
     if (err != 0) {
         s3_assembly_destroy(a);
         s3_call_failed(x, call, err);

@@ -1,8 +1,9 @@
 /* CopyObject: another name for a body, or other metadata for the same name; and UploadPartCopy, a part
- * of the source's bytes. No data is moved.
+ * of the source's bytes. Inside a bucket no data is moved; from another one the bytes are copied
+ * (s3_copy_bytes.c).
  *
- *   start -> reader_open(source) -> (opened) -> conditions, attributes
- *         -> store_copy -> (done) -> answer
+ *   start -> (source's store) -> reader_open(source) -> (opened) -> conditions, attributes
+ *         -> store_copy or s3_copy_bytes -> (done) -> answer
  *
  * Old S3QL, rclone and s3fs change metadata by copying an object onto itself with REPLACE; without
  * it such a copy would change nothing, which S3 refuses. */
@@ -27,20 +28,17 @@ static void write_checksum(struct s3_exchange *x, struct s3_xml *w)
     }
 }
 
-static void copy_done(void *user, int status, const struct object *obj)
+static bool is_same_bucket(const struct s3_exchange *x)
 {
-    struct s3_exchange *x = s3_call_end(user);
+    return slice_eq(x->u.copy.source_bucket, x->route.bucket);
+}
+
+void s3_respond_copied(struct s3_exchange *x, const struct object *obj)
+{
     char time[TIME_ISO_LEN + 1], etag[S3_ETAG_MAX];
     const char *root;
     struct s3_xml w;
 
-    if (x == NULL) {
-        return;
-    }
-    if (status != 0) {
-        s3_fail(x, status);
-        return;
-    }
     time_iso(obj->mtime_ms, time);
     root = x->u.copy.upload != 0 ? "CopyPartResult" : "CopyObjectResult";
     s3_xml_begin(&w, &x->xml, root, S3_XMLNS);
@@ -52,8 +50,27 @@ static void copy_done(void *user, int status, const struct object *obj)
     s3_respond_xml(x, s3_xml_finish(&w, root));
 }
 
-/* The body stays what it is, and so does its checksum. */
-static int keep_checksum(struct s3_exchange *x)
+static void copy_done(void *user, int status, const struct object *obj)
+{
+    struct s3_exchange *x = s3_call_end(user);
+
+    if (x != NULL && status == 0) {
+        s3_respond_copied(x, obj);
+    } else if (x != NULL) {
+        s3_fail(x, status);
+    }
+}
+
+/* The body stays what it is, and so does its checksum; but not one that covers the checksums of parts,
+ * when bytes are copied: the copy has none. */
+static bool is_kept(const struct s3_exchange *x, const struct attr *a)
+{
+    return is_same_bucket(x) || s3_checksum_of_header(a->name) == S3_CHECKSUMS ||
+           a->value.len == 0 || memchr(a->value.ptr, '-', a->value.len) == NULL;
+}
+
+/* Those of the source's system attributes that go with its body; all: the others too. */
+static int keep_attributes(struct s3_exchange *x, bool all)
 {
     struct s3_copy_state *s = &x->u.copy;
     struct attrs from = reader_sys(s->reader), *to = &s->spec.sys;
@@ -67,7 +84,8 @@ static int keep_checksum(struct s3_exchange *x)
         memcpy(v, to->v, n * sizeof(*v));
     }
     for (size_t i = 0; i < from.n; i++) {
-        if (s3_checksum_of_header(from.v[i].name) != S3_CHECKSUMS) {
+        bool wanted = all || s3_checksum_of_header(from.v[i].name) != S3_CHECKSUMS;
+        if (wanted && is_kept(x, &from.v[i])) {
             v[n++] = from.v[i];
         }
     }
@@ -83,46 +101,76 @@ static int copy_attributes(struct s3_exchange *x)
 
     if (!s->replace) {
         s->spec.meta = reader_meta(s->reader);
-        s->spec.sys = reader_sys(s->reader);
-        return 0;
+        return keep_attributes(x, true);
     }
     err = s3_meta_from_headers(x->req, &x->head, &s->spec.meta);
     if (err == 0) {
         err = s3_sys_from_headers(x->req, &x->head, &s->spec.sys);
     }
-    return err == 0 ? keep_checksum(x) : err;
+    return err == 0 ? keep_attributes(x, false) : err;
 }
 
-/* x-amz-copy-source-range: "bytes=first-last", both there and inside the source, or nothing. */
-static int begin_part_copy(struct s3_exchange *x, struct s3_call *call)
+/* x-amz-copy-source-range: "bytes=first-last", both there and inside the source, or nothing.
+ * ZERR_INVALID: refused. */
+static int choose_range(struct s3_exchange *x, uint64_t *ret_from, uint64_t *ret_len)
+{
+    uint64_t size = x->u.copy.spec.src.size;
+
+    *ret_from = 0;
+    *ret_len = size;
+    if (x->u.copy.upload != 0 && x->head.copy_source_range.ptr != NULL) {
+        struct s3_range range = s3_range_parse(x->head.copy_source_range);
+        if (range.kind != S3_RANGE_FROM_TO || range.last >= size) {
+            s3_refuse(x, S3_INVALID_ARGUMENT,
+                      "The x-amz-copy-source-range value must be of the form bytes=first-last, "
+                      "within the source.");
+            return ZERR_INVALID;
+        }
+        *ret_from = range.first;
+        *ret_len = range.last - range.first + 1;
+    }
+    return 0;
+}
+
+int s3_copy_hasher(struct s3_exchange *x, struct attrs *sys, struct put_hasher **ret)
+{
+    int err = 0;
+
+    if (s3_payload_checksum(x) != S3_CHECKSUMS) {
+        err = s3_payload_room(x, sys);
+        if (err == 0) {
+            *ret = s3_payload_hasher(x);
+        }
+    }
+    return err;
+}
+
+/* Inside the bucket. */
+static void copy_names(struct s3_exchange *x, uint64_t from, uint64_t len)
 {
     struct s3_copy_state *s = &x->u.copy;
-    struct part_copy_spec spec = {.key = x->route.key,
+    struct part_copy_spec part = {.key = x->route.key,
                                   .upload = s->upload,
                                   .part = s->part,
                                   .src = s->reader,
-                                  .len = s->spec.src.size};
-    int err;
+                                  .from = from,
+                                  .len = len};
+    struct s3_call *call = s3_call_begin(x);
+    int err = call == NULL ? ZERR_NOMEM : 0;
 
-    if (x->head.copy_source_range.ptr != NULL) {
-        struct s3_range range = s3_range_parse(x->head.copy_source_range);
-        if (range.kind != S3_RANGE_FROM_TO || range.last >= s->spec.src.size) {
-            return ZERR_INVALID;
+    if (err == 0 && s->upload != 0) {
+        err = s3_copy_hasher(x, &part.sys, &part.hasher);
+    }
+    if (err == 0) {
+        err = s->upload != 0 ? store_copy_part(x->store, &part, copy_done, call)
+                             : store_copy(x->store, &s->spec, copy_done, call);
+    }
+    if (err != 0) {
+        if (part.hasher != NULL) {
+            part.hasher->release(part.hasher);
         }
-        spec.from = range.first;
-        spec.len = range.last - range.first + 1;
+        s3_call_failed(x, call, err);
     }
-    if (s3_payload_checksum(x) != S3_CHECKSUMS) {
-        if (s3_payload_room(x, &spec.sys) != 0) {
-            return ZERR_NOMEM;
-        }
-        spec.hasher = s3_payload_hasher(x);
-    }
-    err = store_copy_part(x->s3->store, &spec, copy_done, call);
-    if (err != 0 && spec.hasher != NULL) {
-        spec.hasher->release(spec.hasher);
-    }
-    return err;
 }
 
 static void handle_opened(void *user, int status)
@@ -132,7 +180,7 @@ static void handle_opened(void *user, int status)
     const struct s3_head *h = &x->head;
     const struct s3_conditions cond = {h->copy_if_match, h->copy_if_none_match,
                                        h->copy_if_modified_since, h->copy_if_unmodified_since};
-    struct s3_call *call;
+    uint64_t from, len;
 
     if (status != 0) {
         s3_fail(x, status);
@@ -147,38 +195,20 @@ static void handle_opened(void *user, int status)
     status = s->upload != 0 ? 0 : copy_attributes(x);
     if (status == ZERR_TOO_LARGE) {
         s3_refuse(x, S3_METADATA_TOO_LARGE, NULL);
-        return;
+    } else if (status != 0) {
+        s3_fail(x, status);
+    } else if (choose_range(x, &from, &len) != 0) {
+        return; /* refused */
+    } else if (is_same_bucket(x)) {
+        copy_names(x, from, len);
+    } else {
+        s3_copy_bytes(x, from, len);
     }
-    call = status == 0 ? s3_call_begin(x) : NULL;
-    if (call != NULL) {
-        status = s->upload != 0 ? begin_part_copy(x, call)
-                                : store_copy(x->s3->store, &s->spec, copy_done, call);
-    } else if (status == 0) {
-        status = ZERR_NOMEM;
-    }
-    if (status != 0) {
-        if (call != NULL) {
-            (void)s3_call_end(call);
-        }
-        if (status == ZERR_INVALID && s->upload != 0) {
-            s3_refuse(x, S3_INVALID_ARGUMENT,
-                      "The x-amz-copy-source-range value must be of the form bytes=first-last, "
-                      "within the source.");
-        } else {
-            s3_fail(x, status);
-        }
-    }
-}
-
-/* Copies need no body to be read. */
-static void handle_read(void *user, int status, struct read_piece piece)
-{
-    (void)user, (void)status, (void)piece;
 }
 
 static const struct reader_ops READER_OPS = {
     .opened = handle_opened,
-    .read = handle_read,
+    .read = s3_copy_bytes_read,
 };
 
 /* "[/]bucket/key[?versionId=...]", percent-encoded: decoded exactly once. What is wrong with it is
@@ -212,12 +242,13 @@ static int parse_source(struct s3_exchange *x, enum s3_code *ret_code)
         return ZERR_INVALID;
     }
     bucket = slice_of(src.ptr, (size_t)(p - src.ptr));
+    x->u.copy.source_bucket = bucket;
     x->u.copy.source_key = slice_of(p + 1, src.len - bucket.len - 1);
     if (!s3_identity_may_use(&x->who, bucket)) {
         *ret_code = S3_FORBIDDEN;
         return ZERR_INVALID;
     }
-    if (!s3_is_own_bucket(x->s3, bucket)) {
+    if (!store_set_has(x->s3->stores, bucket)) {
         *ret_code = S3_NO_SUCH_BUCKET;
         return ZERR_INVALID;
     }
@@ -228,11 +259,36 @@ static int parse_source(struct s3_exchange *x, enum s3_code *ret_code)
     return 0;
 }
 
+static void open_source(struct s3_exchange *x, struct store *store)
+{
+    struct s3_copy_state *s = &x->u.copy;
+    struct reader *reader = NULL;
+    int err = reader_open(store, s->source_key, !is_same_bucket(x), &READER_OPS, x, &reader);
+
+    if (err >= 0) {
+        s->reader = reader;
+    }
+    if (err != ZKV_PENDING) {
+        handle_opened(x, err);
+    }
+}
+
+static void handle_source(struct store_use *use, int status)
+{
+    struct s3_copy_state *s = container_of(use, struct s3_copy_state, source);
+    struct s3_exchange *x = container_of(s, struct s3_exchange, u.copy);
+
+    if (status != 0) {
+        s3_fail_bucket(x, status);
+    } else {
+        open_source(x, use->store);
+    }
+}
+
 static void copy_start(struct s3_exchange *x)
 {
     struct s3_copy_state *s = &x->u.copy;
     struct slice directive = x->head.metadata_directive;
-    struct reader *reader = NULL;
     enum s3_code code;
     int err;
 
@@ -251,7 +307,7 @@ static void copy_start(struct s3_exchange *x)
         s3_refuse(x, S3_INVALID_ARGUMENT, "x-amz-metadata-directive is neither COPY nor REPLACE.");
         return;
     }
-    if (!s->replace && slice_eq(s->source_key, x->route.key)) {
+    if (!s->replace && is_same_bucket(x) && slice_eq(s->source_key, x->route.key)) {
         s3_refuse(x, S3_INVALID_REQUEST,
                   "This copy request is illegal because it is trying to copy an object to itself "
                   "without changing the object's metadata.");
@@ -263,21 +319,26 @@ static void copy_start(struct s3_exchange *x)
         s3_refuse(x, S3_NOT_IMPLEMENTED, S3_CONDITIONS_OFFERED);
         return;
     }
-    if (err == 0) {
-        err = reader_open(x->s3->store, s->source_key, false, &READER_OPS, x, &reader);
-    }
-    if (err >= 0) {
-        s->reader = reader;
-    }
-    if (err != ZKV_PENDING) {
-        handle_opened(x, err);
+    if (err != 0) {
+        s3_fail(x, err);
+    } else if (is_same_bucket(x)) {
+        open_source(x, x->store);
+    } else {
+        err = store_set_use(x->s3->stores, s->source_bucket, &s->source, handle_source);
+        if (err != ZKV_PENDING) {
+            handle_source(&s->source, err);
+        }
     }
 }
 
 static void copy_drop(struct s3_exchange *x)
 {
-    reader_close(x->u.copy.reader);
-    x->u.copy.reader = NULL;
+    struct s3_copy_state *s = &x->u.copy;
+
+    s3_copy_bytes_drop(x);
+    reader_close(s->reader);
+    s->reader = NULL;
+    store_use_end(&s->source);
 }
 
 const struct s3_op S3_COPY = {

@@ -36,8 +36,8 @@ static void one_start(struct s3_exchange *x)
         return;
     }
     call = s3_call_begin(x);
-    err = call == NULL ? ZERR_NOMEM
-                       : store_delete(x->s3->store, &x->route.key, 1, &cond, one_done, call);
+    err =
+        call == NULL ? ZERR_NOMEM : store_delete(x->store, &x->route.key, 1, &cond, one_done, call);
     if (err != 0) {
         if (call != NULL) {
             (void)s3_call_end(call);
@@ -135,7 +135,7 @@ static void delete_keys(struct s3_exchange *x)
     }
     call = s3_call_begin(x);
     err = call == NULL ? ZERR_NOMEM
-                       : store_delete(x->s3->store, s->keys, s->n_keys, NULL, many_done, call);
+                       : store_delete(x->store, s->keys, s->n_keys, NULL, many_done, call);
     if (err != 0) {
         if (call != NULL) {
             (void)s3_call_end(call);

@@ -18,6 +18,10 @@ static const struct s3_error TABLE[S3_N_CODES] = {
                        "The Content-MD5 you specified is not the MD5 of what was received."},
     [S3_BAD_HOST] = {403, "AccessDenied",
                      "The Host header must name this machine: localhost, 127.x.x.x or [::1]."},
+    [S3_BUCKET_NOT_EMPTY] = {409, "BucketNotEmpty", "The bucket you tried to delete is not empty."},
+    [S3_BUCKET_OWNED] = {409, "BucketAlreadyOwnedByYou",
+                         "Your previous request to create the named bucket succeeded and you "
+                         "already own it."},
     [S3_CONTENT_SHA256_MISMATCH] = {400, "XAmzContentSHA256Mismatch",
                                     "The provided 'x-amz-content-sha256' header does not match "
                                     "what was computed."},
@@ -37,6 +41,7 @@ static const struct s3_error TABLE[S3_N_CODES] = {
                                   "The access key you provided does not exist in the records of "
                                   "this server."},
     [S3_INVALID_ARGUMENT] = {400, "InvalidArgument", "A parameter or header has an invalid value."},
+    [S3_INVALID_BUCKET_NAME] = {400, "InvalidBucketName", "The specified bucket is not valid."},
     [S3_INVALID_DIGEST] = {400, "InvalidDigest", "The Content-MD5 you specified is not valid."},
     [S3_INVALID_PART] = {400, "InvalidPart",
                          "One or more of the specified parts could not be found. The part may not "
@@ -98,6 +103,8 @@ static const struct s3_error TABLE[S3_N_CODES] = {
     [S3_TIME_TOO_SKEWED] = {403, "RequestTimeTooSkewed",
                             "The difference between the request time and the server's time is too "
                             "large."},
+    [S3_TOO_MANY_BUCKETS] = {400, "TooManyBuckets",
+                             "You have attempted to create more buckets than allowed."},
 };
 
 const struct s3_error *s3_error_of(enum s3_code code)
@@ -127,6 +134,9 @@ enum s3_code s3_code_of_zerr(int zerr)
         return S3_PRECONDITION_FAILED;
     case ZERR_INCOMPLETE:
         return S3_INCOMPLETE_BODY;
+    case ZERR_NOT_EMPTY:
+        return S3_BUCKET_NOT_EMPTY;
+    case ZERR_LOCKED: /* by a tool */
     case ZERR_BUSY:
     case ZERR_NO_SPACE:
     case ZERR_NOMEM:

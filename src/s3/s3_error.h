@@ -10,6 +10,8 @@ enum s3_code {
     S3_AUTH_QUERY_ERROR,
     S3_BAD_DIGEST,
     S3_BAD_HOST,
+    S3_BUCKET_NOT_EMPTY,
+    S3_BUCKET_OWNED,
     S3_DAMAGED, /* told as NoSuchKey, which clients understand, with a text of its own */
     S3_CONTENT_SHA256_MISMATCH,
     S3_ENTITY_TOO_LARGE,
@@ -19,6 +21,7 @@ enum s3_code {
     S3_INTERNAL_ERROR,
     S3_INVALID_ACCESS_KEY_ID,
     S3_INVALID_ARGUMENT,
+    S3_INVALID_BUCKET_NAME,
     S3_INVALID_DIGEST,
     S3_INVALID_PART,
     S3_INVALID_PART_NUMBER,
@@ -53,6 +56,7 @@ enum s3_code {
     S3_SIGNATURE_DOES_NOT_MATCH,
     S3_SLOW_DOWN,
     S3_TIME_TOO_SKEWED,
+    S3_TOO_MANY_BUCKETS,
     S3_N_CODES
 };
 

@@ -22,10 +22,9 @@
 #include "s3/s3_xml.h"
 
 /* Limits and sizes of this layer. */
-#define S3_FIRST_READ (64u << 10)   /* of a GET: goes out with the head */
-#define S3_NEXT_READ (128u << 10)   /* the other pieces; at most READ_MAX_BYTES */
-#define S3_SMALL_BODY (64u << 10)   /* an answer up to this is sent with its head */
-#define S3_IGNORED_BODY (64u << 10) /* CreateBucket's body is read and forgotten */
+#define S3_FIRST_READ (64u << 10) /* of a GET: goes out with the head */
+#define S3_NEXT_READ (128u << 10) /* the other pieces; at most READ_MAX_BYTES */
+#define S3_SMALL_BODY (64u << 10) /* an answer up to this is sent with its head */
 #define S3_LIST_MAX_KEYS 1000
 #define S3_PUT_MAX_BYTES (5ull << 30) /* of one PUT, an object or a part, as on S3 */
 /* What all requests together may hold; above it new ones are told to come back later. The XML, of
@@ -33,6 +32,7 @@
 #define S3_XML_TOTAL_MAX (10u << 20)
 #define S3_STREAMS_MAX 256  /* GETs of more than S3_FIRST_READ */
 #define S3_STREAMS_AHEAD 32 /* if there are more, each has one small piece at a time */
+#define S3_COPIES_MAX 32    /* of bytes, between buckets, at a time */
 #define S3_CHUNKS_KEPT 64   /* free chunks kept for the next upload */
 #define S3_WARN_INTERVAL_MS 10000
 #define S3_WARN_KINDS 32 /* one for each enum zerr, 0 for the rest */
@@ -51,9 +51,9 @@ struct s3_op {
     void (*drop)(struct s3_exchange *); /* the exchange ends: let go of everything */
 };
 
-extern const struct s3_op S3_SERVICE, S3_BUCKET, S3_LIST, S3_DELETE, S3_DELETE_MANY, S3_GET, S3_PUT,
-    S3_COPY, S3_STUB, S3_PUT_ACL, S3_ATTRIBUTES, S3_BEGIN_UPLOAD, S3_COMPLETE_UPLOAD,
-    S3_ABORT_UPLOAD, S3_LIST_PARTS, S3_LIST_UPLOADS;
+extern const struct s3_op S3_SERVICE, S3_BUCKET, S3_CREATE_BUCKET, S3_DELETE_BUCKET, S3_LIST,
+    S3_DELETE, S3_DELETE_MANY, S3_GET, S3_PUT, S3_COPY, S3_STUB, S3_PUT_ACL, S3_ATTRIBUTES,
+    S3_BEGIN_UPLOAD, S3_COMPLETE_UPLOAD, S3_ABORT_UPLOAD, S3_LIST_PARTS, S3_LIST_UPLOADS;
 
 /* A store call under way. x is NULL once the exchange has ended. */
 struct s3_call {
@@ -97,7 +97,12 @@ struct s3_get_state {
 
 struct s3_copy_state {
     struct reader *reader;
-    struct slice source_key;
+    struct slice source_bucket, source_key;
+    struct store_use source; /* where it is another bucket */
+    struct put *put;         /* bytes on their way, s3_copy_bytes.c; NULL: none, or it has ended */
+    uint64_t off, end, len;  /* of the source: what is still to be read; all that is copied */
+    bool reading, committed; /* reader_read() is pending; put_commit() was called */
+    bool counted;            /* in s3->n_copies */
     bool replace;
     struct copy_spec spec;
     uint64_t upload; /* UploadPartCopy: not 0 */
@@ -116,6 +121,11 @@ struct s3_list_state {
     struct list_query query;
 };
 
+struct s3_bucket_state {
+    struct buf body; /* CreateBucket's */
+    bool elsewhere;  /* it names a region that is not the default one */
+};
+
 struct s3_upload_state {
     uint64_t id, after, max; /* of the lists */
     bool url;
@@ -129,6 +139,8 @@ struct s3_exchange {
     struct http_stream *stream;
     const struct http_request *req;
     const struct s3_op *op;
+    struct store_use use; /* of the bucket's store, from start() on */
+    struct store *store;  /* that */
     struct s3_route route;
     struct s3_head head;
     struct s3_identity who;
@@ -153,19 +165,20 @@ struct s3_exchange {
         struct s3_list_state list;
         struct s3_upload_state upload;
         struct buf body; /* of PUT ?acl */
+        struct s3_bucket_state bucket;
     } u;
 };
 
 struct s3 {
     struct http_handler handler;
-    struct store *store;
+    struct store_set *stores;
     struct s3_auth *auth;
     bool https;
-    char *bucket;
     uint64_t next_request_id;
     struct s3_chunk *free_chunks;
     size_t n_free_chunks;
     unsigned n_streams;
+    unsigned n_copies; /* of bytes, between buckets */
     uint64_t n_xml;
     /* Warnings, by kind: when the last one was, and how many were kept back since. */
     struct s3_warning {
@@ -252,7 +265,20 @@ void s3_write_upload_id(struct s3_xml *, const char *name, uint64_t id);
 int s3_part_of_upload(struct s3_exchange *, uint64_t *ret_upload,
                       uint32_t *ret_part) ZKV_MUST_CHECK;
 
-/* True if the bucket is the one that is served. */
-bool s3_is_own_bucket(const struct s3 *, struct slice bucket);
+/* A bucket cannot be used: what store_set_use() said. */
+void s3_fail_bucket(struct s3_exchange *, int zerr);
+
+/* ---- copies (s3_copy.c, s3_copy_bytes.c) ---- */
+
+/* Copies [from, from + len) of the source, whose reader is open, into the object or part that
+ * x->u.copy is about, and answers. */
+void s3_copy_bytes(struct s3_exchange *, uint64_t from, uint64_t len);
+void s3_copy_bytes_drop(struct s3_exchange *);
+/* reader_ops.read of the source's reader; user: the exchange. */
+void s3_copy_bytes_read(void *user, int status, struct read_piece);
+/* What computes the checksum that the part's upload has agreed upon, and its room in the record; nothing
+ * if there is none. */
+int s3_copy_hasher(struct s3_exchange *, struct attrs *sys, struct put_hasher **ret) ZKV_MUST_CHECK;
+void s3_respond_copied(struct s3_exchange *, const struct object *);
 
 #endif

@@ -329,7 +329,7 @@ static void get_start(struct s3_exchange *x)
         return;
     }
     s->range = s3_range_parse(x->head.range);
-    err = reader_open(x->s3->store, x->route.key, x->req->method == HTTP_METHOD_GET, &READER_OPS, x,
+    err = reader_open(x->store, x->route.key, x->req->method == HTTP_METHOD_GET, &READER_OPS, x,
                       &reader);
     if (err >= 0) {
         s->reader = reader;

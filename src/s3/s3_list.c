@@ -47,7 +47,7 @@ static void write_frame(struct s3_exchange *x, struct s3_xml *w, const struct li
     struct slice last = page->n > 0 ? page->entries[page->n - 1].key : slice_of(NULL, 0);
     bool truncated = page->truncated && page->n > 0;
 
-    s3_xml_text(w, "Name", slice_str(x->s3->bucket));
+    s3_xml_text(w, "Name", x->route.bucket);
     s3_xml_key(w, "Prefix", r->prefix.value, s->url);
     if (s->v2) {
         s3_xml_u64(w, "KeyCount", page->n);
@@ -210,7 +210,7 @@ static void list_start(struct s3_exchange *x)
     }
     call = err == 0 ? s3_call_begin(x) : NULL;
     if (call != NULL) {
-        err = store_list(x->s3->store, &x->u.list.query, list_done, call);
+        err = store_list(x->store, &x->u.list.query, list_done, call);
     } else {
         err = ZERR_NOMEM;
     }

@@ -144,7 +144,7 @@ static void put_start(struct s3_exchange *x)
         return;
     }
     spec.hasher = s3_payload_hasher(x);
-    err = put_begin(x->s3->store, &spec, &PUT_OPS, x, &s->put);
+    err = put_begin(x->store, &spec, &PUT_OPS, x, &s->put);
     if (err < 0 && spec.hasher != NULL) {
         spec.hasher->release(spec.hasher);
     }

@@ -242,7 +242,9 @@ static void choose_bucket_op(enum http_method method, const struct query *q, str
         r->op = S3_OP_HEAD_BUCKET;
     } else if (method == HTTP_METHOD_PUT) {
         r->op = S3_OP_CREATE_BUCKET;
-    } else { /* DELETE of the bucket, uploads by a form */
+    } else if (method == HTTP_METHOD_DELETE) {
+        r->op = S3_OP_DELETE_BUCKET;
+    } else { /* uploads by a form */
         refuse(r, S3_NOT_IMPLEMENTED);
     }
 }

@@ -17,6 +17,7 @@ enum s3_op_kind {
     S3_OP_LIST_BUCKETS,
     S3_OP_HEAD_BUCKET,
     S3_OP_CREATE_BUCKET,
+    S3_OP_DELETE_BUCKET,
     S3_OP_GET_LOCATION,
     S3_OP_GET_VERSIONING,
     S3_OP_GET_ACL, /* of the bucket or an object */

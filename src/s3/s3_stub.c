@@ -7,7 +7,7 @@
 static bool is_there(struct s3_exchange *x)
 {
     struct object obj;
-    int err = x->route.key.len == 0 ? 0 : store_lookup(x->s3->store, x->route.key, &obj);
+    int err = x->route.key.len == 0 ? 0 : store_lookup(x->store, x->route.key, &obj);
 
     if (err == 0 && x->route.key.len > 0 && obj.damaged) {
         err = ZERR_DAMAGED;

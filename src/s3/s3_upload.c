@@ -53,7 +53,7 @@ int s3_part_of_upload(struct s3_exchange *x, uint64_t *ret_upload, uint32_t *ret
     }
     err = s3_upload_id(x->route.upload_id.value, ret_upload);
     if (err == 0) {
-        err = store_get_upload(x->s3->store, x->route.key, *ret_upload, x->req->arena, &sys);
+        err = store_get_upload(x->store, x->route.key, *ret_upload, x->req->arena, &sys);
     }
     if (err != 0) {
         s3_fail(x, err);
@@ -104,7 +104,7 @@ static void begun(void *user, int status, uint64_t upload)
         s3_reply_add(&r, "x-amz-checksum-type", slice_str(s3_agreement_type(a)));
     }
     s3_xml_begin(&w, &x->xml, "InitiateMultipartUploadResult", S3_XMLNS);
-    s3_xml_text(&w, "Bucket", slice_str(x->s3->bucket));
+    s3_xml_text(&w, "Bucket", x->route.bucket);
     s3_xml_text(&w, "Key", x->route.key);
     s3_write_upload_id(&w, "UploadId", upload);
     s3_respond_xml_with(x, &r, s3_xml_finish(&w, "InitiateMultipartUploadResult"));
@@ -134,7 +134,7 @@ static void begin_start(struct s3_exchange *x)
     }
     if (err == 0) {
         call = s3_call_begin(x);
-        err = call == NULL ? ZERR_NOMEM : store_begin_upload(x->s3->store, &spec, begun, call);
+        err = call == NULL ? ZERR_NOMEM : store_begin_upload(x->store, &spec, begun, call);
     }
     if (err != 0) {
         s3_call_failed(x, call, err);
@@ -168,12 +168,12 @@ static void abort_start(struct s3_exchange *x)
     int err = s3_upload_id(x->route.upload_id.value, &id);
 
     if (err == 0) {
-        err = store_lookup_upload(x->s3->store, x->route.key, id);
+        err = store_lookup_upload(x->store, x->route.key, id);
     }
     if (err == 0) {
         call = s3_call_begin(x);
         err = call == NULL ? ZERR_NOMEM
-                           : store_abort_upload(x->s3->store, x->route.key, id, aborted, call);
+                           : store_abort_upload(x->store, x->route.key, id, aborted, call);
     }
     if (err != 0) {
         s3_call_failed(x, call, err);

@@ -62,7 +62,7 @@ static int write_parts(struct s3_exchange *x, const struct part_page *page)
     struct s3_xml w;
 
     s3_xml_begin(&w, &x->xml, "ListPartsResult", S3_XMLNS);
-    s3_xml_text(&w, "Bucket", slice_str(x->s3->bucket));
+    s3_xml_text(&w, "Bucket", x->route.bucket);
     s3_xml_key(&w, "Key", x->route.key, s->url);
     s3_write_upload_id(&w, "UploadId", s->id);
     write_owner(&w);
@@ -118,14 +118,14 @@ static void list_parts_start(struct s3_exchange *x)
     }
     err = s3_upload_id(x->route.upload_id.value, &s->id);
     if (err == 0) {
-        err = store_get_upload(x->s3->store, x->route.key, s->id, x->req->arena, &sys);
+        err = store_get_upload(x->store, x->route.key, s->id, x->req->arena, &sys);
     }
     if (err == 0) {
         s->agreement = s3_agreement_of(sys);
         call = s3_call_begin(x);
         err = call == NULL ? ZERR_NOMEM
-                           : store_list_parts(x->s3->store, s->id, (uint32_t)s->after,
-                                              (size_t)s->max, parts_listed, call);
+                           : store_list_parts(x->store, s->id, (uint32_t)s->after, (size_t)s->max,
+                                              parts_listed, call);
     }
     if (err != 0) {
         s3_call_failed(x, call, err);
@@ -157,7 +157,7 @@ static int write_uploads(struct s3_exchange *x, const struct list_page *page)
     struct s3_xml w;
 
     s3_xml_begin(&w, &x->xml, "ListMultipartUploadsResult", S3_XMLNS);
-    s3_xml_text(&w, "Bucket", slice_str(x->s3->bucket));
+    s3_xml_text(&w, "Bucket", x->route.bucket);
     s3_xml_key(&w, "KeyMarker", r->key_marker.value, s->url);
     s3_xml_text(&w, "UploadIdMarker", r->upload_id_marker.value);
     if (page->truncated && last != NULL) {
@@ -223,7 +223,7 @@ static void list_uploads_start(struct s3_exchange *x)
     }
     q.max = (size_t)s->max;
     call = s3_call_begin(x);
-    err = call == NULL ? ZERR_NOMEM : store_list(x->s3->store, &q, uploads_listed, call);
+    err = call == NULL ? ZERR_NOMEM : store_list(x->store, &q, uploads_listed, call);
     if (err != 0) {
         s3_call_failed(x, call, err);
     }

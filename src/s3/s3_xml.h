@@ -56,6 +56,12 @@ struct s3_delete_list {
 int s3_xml_parse_delete(struct slice body, struct arena *,
                         struct s3_delete_list *ret) ZKV_MUST_CHECK;
 
+/* ---- CreateBucket ---- */
+
+/* Reads <CreateBucketConfiguration>: the text of its <LocationConstraint>, in the arena; empty if
+ * there is none. An empty body is like that. Errors: ZERR_INVALID, ZERR_NOMEM. */
+int s3_xml_parse_create(struct slice body, struct arena *, struct slice *ret) ZKV_MUST_CHECK;
+
 /* ---- CompleteMultipartUpload ---- */
 
 /* A checksum that a part is said to have. */

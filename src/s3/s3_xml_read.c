@@ -14,7 +14,7 @@
 /* A kind of document. Functions give ZERR_* to stop with it. */
 struct document {
     const char *root, *item;
-    size_t max_items;
+    size_t min_items, max_items;
     int (*begin)(void *user); /* an item */
     /* A field of the item, or of the root: its number, from 1; 0: not wanted. */
     int (*field)(bool in_item, struct slice name);
@@ -118,7 +118,6 @@ static void on_end(void *user, const XML_Char *name)
     r->depth--;
 }
 
-/* At least one item. */
 static int read_document(struct slice body, const struct document *doc, void *user,
                          struct arena *arena)
 {
@@ -146,7 +145,7 @@ static int read_document(struct slice body, const struct document *doc, void *us
         r->err = XML_GetErrorCode(r->parser) == XML_ERROR_NO_MEMORY ? ZERR_NOMEM : ZERR_INVALID;
     }
     XML_ParserFree(r->parser);
-    return r->err == 0 && r->n_items == 0 ? ZERR_INVALID : r->err;
+    return r->err == 0 && r->n_items < doc->min_items ? ZERR_INVALID : r->err;
 }
 
 /* ---- DeleteObjects ---- */
@@ -213,6 +212,7 @@ int s3_xml_parse_delete(struct slice body, struct arena *arena, struct s3_delete
 {
     static const struct document doc = {.root = "Delete",
                                         .item = "Object",
+                                        .min_items = 1,
                                         .max_items = S3_DELETE_MAX_KEYS,
                                         .begin = delete_begin,
                                         .field = delete_field,
@@ -228,6 +228,50 @@ int s3_xml_parse_delete(struct slice body, struct arena *arena, struct s3_delete
     err = read_document(body, &doc, &d, arena);
     if (err == 0) {
         *ret = d.list;
+    }
+    return err;
+}
+
+/* ---- CreateBucket ---- */
+
+struct create_state {
+    struct slice location;
+    struct arena *arena;
+};
+
+static int no_item(void *user)
+{
+    (void)user;
+    return ZERR_INVALID;
+}
+
+static int create_field(bool in_item, struct slice name)
+{
+    return !in_item && slice_eq_str(name, "LocationConstraint") ? 1 : 0;
+}
+
+static int create_text(void *user, int field, struct slice text)
+{
+    struct create_state *c = user;
+
+    (void)field;
+    c->location = arena_dup(c->arena, text);
+    return c->location.ptr != NULL || text.len == 0 ? 0 : ZERR_NOMEM;
+}
+
+int s3_xml_parse_create(struct slice body, struct arena *arena, struct slice *ret)
+{
+    static const struct document doc = {.root = "CreateBucketConfiguration",
+                                        .item = "",
+                                        .begin = no_item,
+                                        .field = create_field,
+                                        .text = create_text,
+                                        .end = no_item};
+    struct create_state c = {.arena = arena};
+    int err = body.len == 0 ? 0 : read_document(body, &doc, &c, arena);
+
+    if (err == 0) {
+        *ret = c.location;
     }
     return err;
 }
@@ -324,6 +368,7 @@ int s3_xml_parse_complete(struct slice body, struct arena *arena, struct s3_comp
 {
     static const struct document doc = {.root = "CompleteMultipartUpload",
                                         .item = "Part",
+                                        .min_items = 1,
                                         .max_items = PART_MAX,
                                         .begin = part_begin,
                                         .field = part_field,

@@ -3,10 +3,12 @@
  *   STARTING -> SERVING -> DRAINING -> FLUSHING -> STOPPED
  *
  *   STARTING   everything is made, in the order of `struct server`; a failure undoes what there is
- *   SERVING    until a signal, the end of CMD, or the store's fatal()
+ *   SERVING    until a signal, the end of CMD, or fatal() of the directory's own store. That of
+ *              another bucket ends that bucket alone (store_set.h)
  *   DRAINING   the listener is closed; running requests finish, DRAIN_MS at most; a second signal
  *              cuts them (begin_stop, handle_drained)
- *   FLUSHING   no connection is left; store_stop() writes what is to be written (handle_stopped)
+ *   FLUSHING   no connection is left; the stores write what is to be written: the other buckets'
+ *              (handle_others_stopped), then the directory's own (handle_stopped)
  *   STOPPED    all handles are being closed; the loop ends by itself, and signals are blocked
  *
  * From STARTING a signal ends the process as it always does. A third signal to stop ends it from
@@ -46,7 +48,7 @@
 #define BACKLOG 511
 #define PEERS_MAX 4096 /* connections, where descriptors allow */
 #define PEERS_MIN 4
-#define OWN_FDS 64 /* descriptors that are neither a connection nor the file it reads */
+#define OWN_FDS (64 + STORES_KEPT * 16) /* neither a connection nor the file it reads */
 #define N_SIGNALS 3
 #define EXIT_NO_COMMAND 127
 #define EXIT_BAD_COMMAND 126
@@ -75,7 +77,9 @@ struct server {
     uv_prepare_t prepare;
     struct vfs *vfs;
     struct server_workers *workers;
-    struct store *store;
+    struct store *store; /* in the directory itself */
+    uint64_t promised;   /* of the disk's room, by all stores */
+    struct store_set *stores;
     struct s3_auth *auth;
     struct s3 *s3;
     struct tls_cert *tls_cert;
@@ -131,12 +135,21 @@ static void handle_stopped(void *user, int status)
     close_handles(s);
 }
 
+static void handle_others_stopped(void *user, int status)
+{
+    struct server *s = user;
+    if (status != 0) { /* it has been told by which */
+        s->exit_code = SERVER_EXIT_FAILED;
+    }
+    store_stop(s->store, handle_stopped, s);
+}
+
 static void handle_drained(void *user)
 {
     struct server *s = user;
     s->state = FLUSHING;
     status_say(&s->status, "writing what is left ...");
-    store_stop(s->store, handle_stopped, s);
+    store_set_stop(s->stores, handle_others_stopped, s);
 }
 
 static void begin_stop(struct server *s)
@@ -212,6 +225,13 @@ static void handle_note(void *user, enum log_level level, const char *text)
     log_at(level, "%s", text);
 }
 
+/* Of another bucket than the directory's own; from any thread. */
+static void handle_other_note(void *user, const char *name, enum log_level level, const char *text)
+{
+    (void)user;
+    log_at(level, "bucket %s: %s", name, text);
+}
+
 static void handle_fatal(void *user, const char *text)
 {
     struct server *s = user;
@@ -230,12 +250,13 @@ static int handle_progress(void *user, const char *what, uint64_t done, uint64_t
 static void get_figures(const struct server *s, struct status_figures *ret)
 {
     store_get_stats(s->store, &ret->store);
+    store_set_add_stats(s->stores, &ret->store);
     ret->n_connections = peers_count(s->peers);
 }
 
 static bool wants_tick(const struct server *s)
 {
-    if (store_wants_tick(s->store)) {
+    if (store_wants_tick(s->store) || store_set_wants_tick(s->stores)) {
         return true;
     }
     struct status_figures figures;
@@ -251,6 +272,7 @@ static void on_tick(uv_timer_t *timer)
     struct server *s = timer->data;
     struct status_figures figures;
     store_tick(s->store);
+    store_set_tick(s->stores);
     if (s->state == SERVING) {
         get_figures(s, &figures);
         status_tick(&s->status, &figures);
@@ -460,7 +482,7 @@ static int open_tls(struct server *s, struct zerr_info *info)
                : 0;
 }
 
-static int open_store(struct server *s, struct zerr_info *info)
+static int open_stores(struct server *s, struct zerr_info *info)
 {
     const struct server_config *c = s->config;
     int rc = server_workers_create(&s->loop, &s->workers);
@@ -475,6 +497,7 @@ static int open_store(struct server *s, struct zerr_info *info)
         .block_size = c->block_size,
         .sync = c->sync,
         .reserve = c->reserve,
+        .promised = &s->promised,
         .user = s,
         .note = handle_note,
         .fatal = handle_fatal,
@@ -485,8 +508,19 @@ static int open_store(struct server *s, struct zerr_info *info)
     if (rc != 0) {
         return zerr_fail(info, rc, 0, "%s: %s", c->dir, zerr_text(&why, rc));
     }
+    const struct store_set_config set_config = {
+        .home = s->store,
+        .home_name = c->bucket,
+        .others = store_config,
+        .user = s,
+        .note = handle_other_note,
+    };
+    rc = store_set_open(&set_config, &s->stores, info);
+    if (rc != 0) {
+        return rc;
+    }
     const struct s3_config s3_config = {
-        .store = s->store, .bucket = c->bucket, .auth = s->auth, .https = s->tls_cert != NULL};
+        .stores = s->stores, .auth = s->auth, .https = s->tls_cert != NULL};
     rc = s3_create(&s3_config, &s->s3);
     if (rc != 0) {
         return rc;
@@ -561,8 +595,9 @@ static int start_serving(struct server *s, struct zerr_info *info)
     }
     (void)uv_prepare_start(&s->prepare, on_prepare);
     s->state = SERVING;
-    const struct status_where where = {s->addr_text,   s->host_text,         s->config->bucket,
-                                       s->config->dir, s->config->auth_path, s->tls_cert != NULL};
+    const struct status_where where = {
+        s->addr_text,         s->host_text,        s->config->bucket,         s->config->dir,
+        s->config->auth_path, s->tls_cert != NULL, store_set_count(s->stores)};
     struct store_stats stats;
     store_get_stats(s->store, &stats);
     status_print_start(&s->status, &where, &stats);
@@ -573,6 +608,7 @@ static int start_serving(struct server *s, struct zerr_info *info)
  * would. */
 static void server_finish(struct server *s)
 {
+    store_set_destroy(s->stores);
     store_destroy(s->store);
     peers_destroy(s->peers);
     if (s->has_loop) {
@@ -615,7 +651,7 @@ int server_run(const struct server_config *config)
         rc = open_tls(s, &info);
     }
     if (rc == 0) {
-        rc = open_store(s, &info);
+        rc = open_stores(s, &info);
     }
     if (rc == 0) {
         rc = start_serving(s, &info);
@@ -630,9 +666,9 @@ int server_run(const struct server_config *config)
     }
     if (s->state == SERVING) {
         (void)uv_run(&s->loop, UV_RUN_DEFAULT);
-        struct store_stats stats;
-        store_get_stats(s->store, &stats);
-        status_print_stop(&s->status, &stats);
+        struct status_figures figures;
+        get_figures(s, &figures);
+        status_print_stop(&s->status, &figures.store, store_set_count(s->stores));
     }
     int code = s->exit_code;
     server_finish(s);

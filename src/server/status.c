@@ -136,6 +136,10 @@ void status_print_start(struct status *st, const struct status_where *w,
     fprintf(stderr, "listening on %s%s, bucket %s, directory %s\n", w->https ? "https://" : "",
             w->addr, w->bucket, w->dir);
     print_found(s);
+    if (w->n_others > 0) {
+        fprintf(stderr, "%zu further bucket%s in %s/buckets, opened when used\n", w->n_others,
+                plural(w->n_others), w->dir);
+    }
     fprintf(stderr,
             "S3QL, with %s%s (mkfs.s3ql once, for a new file system%s):\n"
             "  mkfs.s3ql %s://%s/%s\n"
@@ -201,7 +205,7 @@ void status_tick(struct status *st, const struct status_figures *f)
     st->shown_ns = now;
 }
 
-void status_print_stop(struct status *st, const struct store_stats *s)
+void status_print_stop(struct status *st, const struct store_stats *s, size_t n_others)
 {
     char text[256], in[NUMBER_BYTES], out[NUMBER_BYTES];
     status_say(st, NULL);
@@ -214,5 +218,6 @@ void status_print_stop(struct status *st, const struct store_stats *s)
             s->puts, s->deletes, s->copies, s->gets, bytes_text(s->bytes_in, in),
             bytes_text(s->bytes_out, out));
     describe_store(s, text, sizeof text);
-    fprintf(stderr, "stopped: %s\n", text);
+    fprintf(stderr, "stopped: %s%s\n", text,
+            n_others > 0 ? " (of all buckets that were used)" : "");
 }

@@ -32,6 +32,7 @@ struct status_where {
     const char *bucket, *dir;
     const char *auth_path; /* where passwords come from; NULL: any will do */
     bool https;
+    size_t n_others; /* further buckets */
 };
 
 void status_init(struct status *);
@@ -45,7 +46,7 @@ bool status_wants_tick(const struct status *, const struct status_figures *);
 void status_tick(struct status *, const struct status_figures *);
 /* Replaces the live line by one text, until the next tick; NULL erases it. */
 void status_say(struct status *, const char *text);
-/* What this session did and what there is now. Erases the live line. */
-void status_print_stop(struct status *, const struct store_stats *);
+/* What this session did and what there is now, in all buckets that were used. Erases the live line. */
+void status_print_stop(struct status *, const struct store_stats *, size_t n_others);
 
 #endif

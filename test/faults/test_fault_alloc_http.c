@@ -25,6 +25,7 @@
 
 static struct fixture f;
 static struct s3 *s3;
+static struct store_set *stores;
 static struct http_pool pool;
 static unsigned n_held;
 static uint64_t n_gone, n_runs, n_points, n_failed;
@@ -499,7 +500,10 @@ static int set_up(void **state)
     fx_fill(large, sizeof(large), 1);
     fx_init(&f, 64 << 20);
     assert_int_equal(fx_open(&f), 0);
-    struct s3_config config = {.store = f.st, .bucket = "bucket"};
+    struct store_set_config set_config = {
+        .home = f.st, .home_name = "bucket", .others = {.vfs = f.vfs, .dir = f.dir}};
+    assert_int_equal(store_set_open(&set_config, &stores, NULL), 0);
+    struct s3_config config = {.stores = stores};
     assert_int_equal(s3_create(&config, &s3), 0);
     put_object("PUT /bucket/large HTTP/1.1\r\n", LARGE);
     put_object("PUT /bucket/small HTTP/1.1\r\nx-amz-meta-note: value\r\n", 1000);
@@ -511,6 +515,7 @@ static int tear_down(void **state)
     struct buf names = {0}, again = {0};
     (void)state;
     assert_int_equal(fx_names(&f, &names), 0);
+    store_set_destroy(stores);
     fx_kill(&f);
     s3_destroy(s3);
     http_pool_finish(&pool);

@@ -14,6 +14,7 @@ cat >"$keys" <<'END'
 ADMIN:adminsecret
 READER:readersecret:ro
 OTHER:othersecret:elsewhere
+FIRST:firstsecret:bucket
 END
 chmod 600 "$keys"
 

@@ -4,7 +4,8 @@ be let in, or the rest would show nothing.
 
 usage: auth_matrix.py HOST:PORT BUCKET
 
-The keys must be ADMIN:adminsecret, READER:readersecret:ro and OTHER:othersecret:elsewhere."""
+The keys must be ADMIN:adminsecret, READER:readersecret:ro, OTHER:othersecret:elsewhere and
+FIRST:firstsecret:BUCKET. Buckets "elsewhere" and "another" are made here."""
 import base64
 import hashlib
 import http.client
@@ -16,13 +17,15 @@ from sigv4 import (EMPTY, STREAMING, STREAMING_TRAILER, UNSIGNED, UNSIGNED_TRAIL
                    unsigned_chunks)
 
 ADDR, BUCKET = sys.argv[1:]
-B = "/" + BUCKET
+B, E = "/" + BUCKET, "/elsewhere"
 BODY = b"content " * 5000
 DELETE = b"<Delete><Object><Key>victim</Key></Object></Delete>"
 ADMIN = Signer("ADMIN", "adminsecret")
 READER = Signer("READER", "readersecret")
-OTHER = Signer("OTHER", "othersecret")
+OTHER = Signer("OTHER", "othersecret")  # of "elsewhere" alone
+FIRST = Signer("FIRST", "firstsecret")  # of BUCKET alone
 COPY = [("x-amz-copy-source", BUCKET + "/victim")]
+COPY_ELSEWHERE = [("x-amz-copy-source", E + "/victim")]
 n_refused = n_allowed = 0
 
 
@@ -38,9 +41,19 @@ ROUTES = [
     Route("HeadBucket", "HEAD", B, 200),
     Route("HeadBucket/", "HEAD", B + "/", 200),
     Route("CreateBucket", "PUT", B, 200),
-    Route("CreateBucket of another", "PUT", "/another", 501),
-    Route("no such bucket", "GET", "/another/key", 404),
-    Route("DeleteBucket", "DELETE", B, 501),
+    Route("CreateBucket of another", "PUT", "/another", 200),
+    Route("no such bucket", "GET", "/no-such/key", 404),
+    Route("DeleteBucket of the directory's own", "DELETE", B, 405),
+    Route("DeleteBucket", "DELETE", "/another", 204),
+    Route("DeleteBucket with objects", "DELETE", E, 409),
+    Route("ListObjects elsewhere", "GET", E, 200),
+    Route("GetObject elsewhere", "GET", E + "/victim", 200),
+    Route("PutObject elsewhere", "PUT", E + "/new", 200, body=BODY),
+    Route("DeleteObject elsewhere", "DELETE", E + "/new", 204),
+    Route("CopyObject from elsewhere", "PUT", B + "/new", 200, COPY_ELSEWHERE),
+    Route("CopyObject to elsewhere", "PUT", E + "/new", 200, COPY),
+    Route("UploadPartCopy from elsewhere", "PUT", B + "/new?partNumber=1&uploadId=0123456789abcdef", 404,
+          COPY_ELSEWHERE),
     Route("GetBucketLocation", "GET", B + "?location", 200),
     Route("GetBucketVersioning", "GET", B + "/?versioning=", 200),
     Route("GetBucketPolicy", "GET", B + "/?policy", 404),
@@ -178,7 +191,10 @@ def header_attacks(r):
     yield "one parameter more", NO_MATCH, sent(t=target + join + "versionId=null"), {}
     yield "another method", NO_MATCH, sent(m="DELETE" if method != "DELETE" else "PUT"), {}
     if BUCKET in target:
-        yield "another bucket", NO_MATCH, sent(t=target.replace(BUCKET, "another", 1)), {}
+        yield "another bucket", NO_MATCH, sent(t=target.replace(BUCKET, "elsewhere", 1)), {}
+        yield "no such bucket", NO_MATCH, sent(t=target.replace(BUCKET, "no-such", 1)), {}
+    elif E in target:
+        yield "another bucket", NO_MATCH, sent(t=target.replace(E, B, 1)), {}
     yield "another host", NO_MATCH, sent(), {"host": "127.0.0.2:1"}
     yield "no host", BAD_HTTP, sent(), {"host": None}
     yield "no host, HTTP/1.0", NO_MATCH, sent(), {"host": None, "version": 10}
@@ -205,6 +221,9 @@ def query_attacks(r):
         method, target.replace("Expires=600", "Expires=6000"), headers, body), {}
     yield "presigned, another method", NO_MATCH, (
         "DELETE" if method != "DELETE" else "PUT", target, headers, body), {}
+    if target.startswith((B + "/", B + "?", E + "/")):
+        yield "presigned, another bucket", NO_MATCH, (
+            method, E + target[len(B):] if target.startswith(B) else B + target[len(E):], headers, body), {}
     yield "presigned, another path", NO_MATCH, (method, target.replace("?", "x?", 1), headers, body), {}
     yield "presigned, a parameter more", NO_MATCH, (method, target + "&delete", headers, body), {}
     yield "presigned, an unsigned x-amz-acl", DENIED, (
@@ -243,6 +262,9 @@ def v2_attacks(r):
     yield "version 2, another method", NO_MATCH, sent(m="DELETE" if r.method != "DELETE" else "PUT"), {}
     yield "version 2, another path", NO_MATCH, sent(
         t=r.target.replace("?", "x?", 1) if "?" in r.target else r.target + "x"), {}
+    if r.target.startswith((B, E)):
+        yield "version 2, another bucket", NO_MATCH, sent(
+            t=E + r.target[len(B):] if r.target.startswith(B) else B + r.target[len(E):]), {}
     yield "version 2, another sub-resource", NO_MATCH, sent(
         t=r.target + ("&" if "?" in r.target else "?") + "torrent"), {}
     chunked = r.headers + [("x-amz-content-sha256", UNSIGNED_TRAILER),
@@ -263,8 +285,15 @@ def permission_attacks(r):
         yield "a key that may only read", DENIED, signed(r, READER), {}
         yield "a key that may only read, version 2", DENIED, (
             r.method, r.target, READER.v2(r.method, r.target, r.headers), r.body), {}
-    if r.target != "/":
-        yield "a key of another bucket", DENIED, signed(r, OTHER), {}
+    touched = {t.lstrip("/").split("/")[0].split("?")[0]
+               for t in [r.target] + [v for n, v in r.headers if n == "x-amz-copy-source"]} - {""}
+    for who, mine in ((OTHER, "elsewhere"), (FIRST, BUCKET)):
+        if touched - {mine}:
+            yield "a key of " + mine, DENIED, signed(r, who), {}
+            yield "a key of %s, version 2" % mine, DENIED, (
+                r.method, r.target, who.v2(r.method, r.target, r.headers), r.body), {}
+            yield "a key of %s, presigned" % mine, DENIED, (
+                r.method, who.presigned(r.method, r.target, [("Host", ADDR)] + r.headers), r.headers, r.body), {}
 
 
 def body_attacks(r):
@@ -325,14 +354,19 @@ def body_attacks(r):
 # ---- the runs ----
 
 def state():
-    """What there is: names and entity tags."""
-    _, _, data = send("GET", B + "/", ADMIN.v4("GET", B + "/", [("Host", ADDR)], EMPTY), b"")
-    return re.findall(rb"<Key>(.*?)</Key>.*?<ETag>(.*?)</ETag>", data)
+    """What there is: buckets, names and entity tags."""
+    answers = [send("GET", t, ADMIN.v4("GET", t, [("Host", ADDR)], EMPTY), b"")[2]
+               for t in ("/", B + "/", E + "/")]
+    return [re.findall(rb"<Name>(.*?)</Name>", answers[0])] + [
+        re.findall(rb"<Key>(.*?)</Key>.*?<ETag>(.*?)</ETag>", a) for a in answers[1:]]
 
 
 def put_victim():
-    send(*signed(Route("", "PUT", B + "/victim", 200, body=b"precious")))
-    send(*signed(Route("", "DELETE", B + "/new", 204)))
+    for bucket in (B, E):
+        send(*signed(Route("", "PUT", bucket, 200)))
+        send(*signed(Route("", "PUT", bucket + "/victim", 200, body=b"precious")))
+        send(*signed(Route("", "DELETE", bucket + "/new", 204)))
+    send(*signed(Route("", "PUT", "/another", 200)))
 
 
 def refused(route, what, wanted, request, options):
@@ -356,7 +390,7 @@ def refused(route, what, wanted, request, options):
 def all_refused():
     put_victim()
     before = state()
-    if len(before) != 1:
+    if before[0] != sorted([b"another", b"elsewhere", BUCKET.encode()]) or [len(k) for k in before[1:]] != [1, 1]:
         fail("the state before: %r" % before)
     for route in ROUTES:
         for attacks in (header_attacks, query_attacks, v2_attacks, permission_attacks, body_attacks):
@@ -389,6 +423,10 @@ def ways(r):
         r.method, ADMIN.v2_presigned(r.method, r.target, r.headers), r.headers, r.body)
     if r.reads:
         yield "a key that may only read", signed(r, READER)
+    if r.target.startswith(E) and r.headers != COPY:
+        yield "a key of this bucket", signed(r, OTHER)
+    if r.target.startswith(B) and r.headers != COPY_ELSEWHERE:
+        yield "a key of this bucket", signed(r, FIRST)
     if not r.body or r.status not in (200, 204):
         return
     size = [("x-amz-decoded-content-length", str(len(r.body)))]
@@ -419,9 +457,13 @@ def all_allowed():
 
 
 def other_bucket():
-    status, _, data = send(*signed(ROUTES[0], OTHER))
-    if status != 200 or b"<Name>" in data:
-        fail("ListBuckets by a key of another bucket: %d %r" % (status, data))
+    for who, mine in ((OTHER, b"elsewhere"), (FIRST, BUCKET.encode())):
+        status, _, data = send(*signed(ROUTES[0], who))
+        if status != 200 or re.findall(b"<Name>(.*?)</Name>", data) != [mine]:
+            fail("ListBuckets by the key of one bucket: %d %r" % (status, data))
+        status, _, _ = send(*signed(Route("", "PUT", "/brand-new", 200), who))
+        if status != 403:
+            fail("CreateBucket of a bucket that is not the key's: %d" % status)
     print("ok - a key of another bucket sees nothing of this one")
 
 

@@ -34,7 +34,7 @@ REFUSED = [
     ("GET", "/%2e%2e%2fbucket/x", 404, "NoSuchBucket"), ("GET", "//bucket/x", 404, "NoSuchBucket"),
     ("GET", "/bucket%2fx", 404, "NoSuchBucket"), ("GET", "/bucket%2f..%2f..", 404, "NoSuchBucket"),
     ("GET", "/%2fetc/passwd", 404, "NoSuchBucket"), ("GET", "/BUCKET/x", 404, "NoSuchBucket"),
-    ("PUT", "/..", 501, "NotImplemented"), ("PUT", "/%2e%2e/x", 404, "NoSuchBucket"),
+    ("PUT", "/..", 400, "InvalidBucketName"), ("PUT", "/%2e%2e/x", 404, "NoSuchBucket"),
     ("GET", "/etc/passwd", 404, "NoSuchBucket"),
 ]
 failures = []

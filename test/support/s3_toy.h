@@ -30,7 +30,8 @@
 static char dir[64];
 static struct vfs *vfs;
 static struct workers_inline workers;
-static struct store *store;
+static struct store *store; /* of "bucket" */
+static struct store_set *stores;
 static struct s3 *s3;
 
 static inline void open_store(uint64_t reserve)
@@ -41,13 +42,16 @@ static inline void open_store(uint64_t reserve)
                                   .dir = dir,
                                   .block_size = 4 << 20,
                                   .reserve = reserve};
-    struct s3_config s3_config = {.bucket = "bucket"};
+    struct store_set_config set_config = {.home_name = "bucket", .others = config};
+    struct s3_config s3_config = {0};
     int err = store_open(&config, &store, &info);
 
     if (err != 0) {
         fail_msg("%s", zerr_text(&info, err));
     }
-    s3_config.store = store;
+    set_config.home = store;
+    assert_int_equal(store_set_open(&set_config, &stores, &info), 0);
+    s3_config.stores = stores;
     assert_int_equal(s3_create(&s3_config, &s3), 0);
 }
 
@@ -60,9 +64,14 @@ static inline void close_store(void)
 {
     int status = 1;
 
+    store_set_stop(stores, on_stopped, &status);
+    workers_inline_drain(&workers);
+    assert_int_equal(status, 0);
+    status = 1;
     store_stop(store, on_stopped, &status);
     workers_inline_drain(&workers);
     assert_int_equal(status, 0);
+    store_set_destroy(stores);
     store_destroy(store);
     s3_destroy(s3);
 }

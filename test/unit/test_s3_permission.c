@@ -14,7 +14,7 @@ static struct s3_auth *auth;
 static int setup_auth(void **state)
 {
     const struct s3_auth_config config = {.path = keys_path, .skew_s = 900, .port = 80};
-    struct s3_config s3_config = {.bucket = "bucket"};
+    struct s3_config s3_config = {0};
     struct zerr_info info = {0};
     FILE *f;
 
@@ -29,7 +29,7 @@ static int setup_auth(void **state)
     assert_int_equal(chmod(keys_path, 0600), 0);
     assert_int_equal(s3_auth_open(&config, &auth, &info), 0);
     s3_destroy(s3);
-    s3_config.store = store;
+    s3_config.stores = stores;
     s3_config.auth = auth;
     return s3_create(&s3_config, &s3);
 }
@@ -87,6 +87,8 @@ static void a_key_that_may_only_read_changes_nothing(void **state)
         {HTTP_METHOD_PUT, "/bucket/k", "", "/bucket/other"},
         {HTTP_METHOD_PUT, "/bucket/k", "acl", NULL},
         {HTTP_METHOD_PUT, "/bucket", "", NULL},
+        {HTTP_METHOD_PUT, "/brand-new", "", NULL},
+        {HTTP_METHOD_DELETE, "/bucket", "", NULL},
         {HTTP_METHOD_PUT, "/bucket/k", "partNumber=1&uploadId=0123456789abcdef", NULL},
         {HTTP_METHOD_POST, "/bucket/k", "uploads", NULL},
         {HTTP_METHOD_POST, "/bucket/k", "uploadId=0123456789abcdef", NULL},
@@ -150,6 +152,21 @@ static void the_source_of_a_copy_is_asked_for_too(void **state)
     assert_error(&t, 403, "AccessDenied");
     (void)ask(&t, HTTP_METHOD_PUT, "BOTH", "/bucket/copy", "", "/elsewhere/k", NULL);
     assert_error(&t, 404, "NoSuchBucket"); /* they may know */
+    (void)ask(&t, HTTP_METHOD_PUT, "THIS", "/elsewhere", "", NULL, NULL);
+    assert_error(&t, 403, "AccessDenied");
+    assert_int_equal(ask(&t, HTTP_METHOD_PUT, "OTHER", "/elsewhere", "", NULL, NULL), 200);
+    assert_int_equal(ask(&t, HTTP_METHOD_PUT, "OTHER", "/elsewhere/k", "", NULL, "there"), 200);
+    (void)ask(&t, HTTP_METHOD_PUT, "THIS", "/bucket/copy", "", "/elsewhere/k", NULL);
+    assert_error(&t, 403, "AccessDenied");
+    (void)ask(&t, HTTP_METHOD_PUT, "OTHER", "/elsewhere/copy", "", "/bucket/k", NULL);
+    assert_error(&t, 403, "AccessDenied");
+    (void)ask(&t, HTTP_METHOD_DELETE, "THIS", "/elsewhere", "", NULL, NULL);
+    assert_error(&t, 403, "AccessDenied");
+    assert_int_equal(ask(&t, HTTP_METHOD_PUT, "BOTH", "/bucket/copy", "", "/elsewhere/k", NULL),
+                     200);
+    assert_int_equal(ask(&t, HTTP_METHOD_GET, "THIS", "/", "", NULL, NULL), 200);
+    assert_int_equal(count(&t, "<Bucket>"), 1);
+    assert_body_has(&t, "<Name>bucket</Name>");
     assert_int_equal(ask(&t, HTTP_METHOD_PUT, "THIS", "/bucket/copy", "", "/bucket/k", NULL), 200);
     toy_clear(&t);
 }

@@ -235,7 +235,10 @@ static void bucket_settings_that_do_not_exist_say_so_to_a_get(void **state)
     assert_refused(HTTP_METHOD_GET, "/b/?tagging=", S3_NO_SUCH_TAG_SET);
     assert_refused(HTTP_METHOD_PUT, "/b/?policy", S3_NOT_IMPLEMENTED);
     assert_refused(HTTP_METHOD_DELETE, "/b/?lifecycle", S3_NOT_IMPLEMENTED);
-    assert_refused(HTTP_METHOD_DELETE, "/b/", S3_NOT_IMPLEMENTED);
+    assert_int_equal(route(HTTP_METHOD_DELETE, "/b/").op, S3_OP_DELETE_BUCKET);
+    assert_int_equal(route(HTTP_METHOD_DELETE, "/b?x-id=DeleteBucket").op, S3_OP_DELETE_BUCKET);
+    assert_refused(HTTP_METHOD_DELETE, "/b/?acl", S3_NOT_IMPLEMENTED);
+    assert_refused(HTTP_METHOD_DELETE, "/b/?uploadId=0123456789abcdef", S3_NOT_IMPLEMENTED);
     assert_refused(HTTP_METHOD_POST, "/b/", S3_NOT_IMPLEMENTED);
 }
 
