@@ -456,8 +456,11 @@ static void upload_aborted(struct world *w)
     w_begin_part(w, 0, 0, 2, w_small(w) + 100);
     w_begin_part(w, 1, 0, 3, w_small(w) + 100);
     w_send(w, 0, 60);
+    w_begin(w, 2, 3, w_small(w));
+    w_commit(w, 2); /* its round runs: what follows waits for the next one */
     w_abort_upload(w, 0);
-    w_commit(w, 1); /* too late, or in the round before */
+    w_abort_upload(w, 0); /* too late */
+    w_commit(w, 1);       /* likewise */
     w_settle(w);
     w_commit(w, 0);
     w_settle(w);
