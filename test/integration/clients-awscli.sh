@@ -22,8 +22,10 @@ make_tree "$WORK/src" 0 1 5242879 5242880 5242881 30000000
 /usr/bin/python3 "$ROOT/test/support/client_aws.py" "$SERVER_ADDR" "$WORK/src" "$WORK" || fail "awscli.py"
 /usr/bin/aws --endpoint-url "$SERVER_URL" s3 sync --quiet "$WORK/src" s3://bucket/tree || fail "sync"
 expect_stored tree/ "$WORK/src"
-expect_refusals "DELETE object?uploadId 404
+expect_refusals "DELETE bucket 409
+DELETE object?uploadId 404
 GET bucket 403
+GET bucket 404
 GET bucket?cors 404
 GET bucket?lifecycle 404
 GET bucket?policy 404
@@ -35,6 +37,7 @@ GET object 416
 HEAD bucket 404
 HEAD object 404
 POST object?restore 501
+PUT bucket 400
 PUT bucket?lifecycle 501
 PUT bucket?policy 501
 PUT bucket?versioning 501

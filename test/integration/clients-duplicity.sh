@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Exercises: Debian's duplicity with passwords. By boto3: a full backup of a tree of odd names in volumes of
-# 5 MiB (sent in parts), increments, verify, a restore with nothing cached, of now and of the time before,
+# 8 MiB, sent in parts, increments, verify, a restore with nothing cached, of now and of the time before,
 # list-current-files, removal of what is old. By boto, which signs with version 2: a backup, and verify.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../support/clients.sh"
@@ -21,25 +21,26 @@ run_duplicity()
 new_store duplicity
 start_signed "$STORE" -bs 4000000
 url=boto3+s3://bucket/backups/nas
-make_tree -bytes "$WORK/src" 0 1 5242880 25000000
+make_tree -bytes "$WORK/src" 0 1 5242880 12000000
 AWS_SECRET_ACCESS_KEY=wrong must_not '*(403)*HeadBucket*' run_duplicity full "$WORK/src" "$url"
 AWS_ACCESS_KEY_ID=READER AWS_SECRET_ACCESS_KEY=readersecret must_not '*AccessDenied*' \
     run_duplicity full "$WORK/src" "$url"
 expect_kept "" 0
 expect_refusals "HEAD bucket 403
-POST object?uploads 403"
+PUT object 403"
 rm -rf "$WORK/archive"
 ok "duplicity: a wrong secret and a reader who writes are told so"
 
-backup full --volsize 10 --s3-multipart-chunk-size 5 "$WORK/src" "$url"
+backup full --volsize 8 --s3-multipart-chunk-size 5 "$WORK/src" "$url"
+grep -q 'PUT "/bucket/backups/nas/.*partNumber=2' "$SERVER_LOG" || fail "no volume was sent in parts"
 backup verify --compare-data "$url" "$WORK/src"
 cp -r "$WORK/src" "$WORK/before"
 first=$(date +%s)
 sleep 2
-printf 'more' >>"$WORK/src/size/25000000"
+printf 'more' >>"$WORK/src/size/12000000"
 rm "$WORK/src/plain"
 mkdir "$WORK/src/new folder"
-head -c 7000000 "$WORK/src/size/25000000" >"$WORK/src/new folder/ü +%41"
+head -c 7000000 "$WORK/src/size/12000000" >"$WORK/src/new folder/ü +%41"
 backup incremental "$WORK/src" "$url"
 rm -rf "$WORK/archive"
 backup verify --compare-data "$url" "$WORK/src"

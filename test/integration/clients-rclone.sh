@@ -124,6 +124,21 @@ expect_stored old/ "$WORK/mild"
 must_not '*SignatureDoesNotMatch*' env RCLONE_S3_SECRET_ACCESS_KEY=wrong rclone lsf --s3-v2-auth o:bucket
 ok "rclone with other settings: both list versions in pages of 7, --fast-list, --s3-v2-auth"
 
+must rclone mkdir z:another
+must rclone copy z:bucket/fuse z:another/fuse
+must rclone check --download z:bucket/fuse z:another/fuse
+must rclone copyto z:bucket/parts z:another/parts --s3-copy-cutoff 6M
+rclone cat z:another/parts | cmp - "$WORK/src/size/30000000" || fail "a copy to another bucket"
+expect_eq "buckets" "$(rclone lsf z: | sort | tr '\n' ' ')" "another/ bucket/ "
+must_not "*BucketNotEmpty*" rclone rmdir z:another
+must rclone purge z:another
+expect_eq "buckets after purge" "$(rclone lsf z:)" "bucket/"
+expect_refusals "DELETE bucket 409
+GET bucket 403
+GET object 403
+HEAD object 404"
+ok "rclone mkdir, copies between buckets, rmdir, purge of a bucket"
+
 must rclone delete z:bucket/v1 --include "size/*"
 expect_eq "after delete" "$(rclone lsf z:bucket/v1/size)" ""
 must rclone purge z:bucket/v2
@@ -153,8 +168,6 @@ expect_eq "unfinished uploads of less than a day" "$(uploads)" 1
 must rclone backend cleanup -o max-age=1ns z:bucket
 expect_eq "unfinished uploads after cleanup" "$(uploads)" 0
 ok "rclone delete, purge, and what a killed one left behind is listed and cleaned up"
-expect_refusals "GET bucket 403
-GET object 403
-HEAD object 404"
+expect_refusals "HEAD object 404"
 stop_server
 expect_eq "exit code" "$STATUS" 0

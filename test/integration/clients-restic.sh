@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Exercises: Debian's restic with passwords: init, backups, a second one that sends only what is new,
-# check --read-data, restore, diff, snapshots, dump, forget --prune, a second repository below a prefix;
-# kill -9 of the server in the middle of a backup, which goes on when it is back, with a check after it;
-# and that the server refused nothing on the way but what must be.
+# check --read-data, restore, diff, snapshots, dump, forget --prune, a second repository below a prefix, a
+# third in a bucket of its own; kill -9 of the server in the middle of a backup, which goes on when it is
+# back, with a check after it; and that the server refused nothing on the way but what must be.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../support/clients.sh"
 unset AWS_DEFAULT_REGION
@@ -17,6 +17,12 @@ backup()
 snapshots()
 {
     restic snapshots --json | grep -o '"short_id":"[^"]*' | sed 's/.*"//'
+}
+
+# restic COMMAND.. with a repository in a bucket that it makes.
+another()
+{
+    RESTIC_REPOSITORY=s3:$SERVER_URL/another RESTIC_PASSWORD=other must restic "$@"
 }
 
 restore()
@@ -63,9 +69,13 @@ must restic init
 backup
 must restic check --read-data
 must restic -o s3.list-objects-v1=true snapshots
+another init
+another copy --from-repo "$RESTIC_REPOSITORY" --from-password-command "echo secret"
+another check --read-data
 RESTIC_REPOSITORY=s3:$SERVER_URL/bucket must restic check
-expect_refusals "HEAD object 404"
-ok "restic forget --prune; a second repository below a prefix"
+expect_refusals "GET bucket?location 404
+HEAD object 404"
+ok "restic forget --prune; a second repository below a prefix, a third in a bucket that init makes"
 
 # Packs have 16 MB.
 make_tree "$WORK/src/late" 60000000

@@ -19,7 +19,7 @@ configure()
 new_store s3cmd
 start_signed "$STORE" -bs 4000000
 # Of names with control characters s3cmd cuts line feeds off and takes others for white space.
-make_tree -xml -line "$WORK/src" 0 1 5242879 5242880 5242881 20000000
+make_tree -xml -line "$WORK/src" 0 1 5242879 5242880 5242881 12000000
 
 round_trip()
 {
@@ -47,17 +47,17 @@ round_trip()
 single()
 {
     local object="s3://bucket/a+b %41 ü" link
-    must s3cmd put "$WORK/src/size/20000000" "$object" --add-header=Cache-Control:no-store --mime-type=image/x
+    must s3cmd put "$WORK/src/size/12000000" "$object" --add-header=Cache-Control:no-store --mime-type=image/x
     must s3cmd modify --add-header=Content-Disposition:attachment --mime-type=text/x "$object"
     must s3cmd get --force "$object" "$WORK/out"
-    cmp "$WORK/src/size/20000000" "$WORK/out" || fail "an object whose headers were modified"
+    cmp "$WORK/src/size/12000000" "$WORK/out" || fail "an object whose headers were modified"
     must s3cmd info "$object"
-    expect_match "info" "$(cat "$WORK/said")" "*File size: 20000000*MIME type: text/x*x-amz-meta-s3cmd-attrs:*"
-    head -c 7000000 "$WORK/src/size/20000000" >"$WORK/out"
+    expect_match "info" "$(cat "$WORK/said")" "*File size: 12000000*MIME type: text/x*x-amz-meta-s3cmd-attrs:*"
+    head -c 7000000 "$WORK/src/size/12000000" >"$WORK/out"
     must s3cmd get --continue "$object" "$WORK/out"
-    cmp "$WORK/src/size/20000000" "$WORK/out" || fail "get --continue"
+    cmp "$WORK/src/size/12000000" "$WORK/out" || fail "get --continue"
     link=$(s3cmd signurl "$object" +60) || fail "signurl"
-    curl -sSf "$link" | cmp - "$WORK/src/size/20000000" || fail "what is behind the link"
+    curl -sSf "$link" | cmp - "$WORK/src/size/12000000" || fail "what is behind the link"
     expect_eq "a link that was changed" "$(http "${link/a%2Bb/a%2Bc}")" 403
     must s3cmd mb s3://bucket
     must s3cmd ls
@@ -72,7 +72,7 @@ continued()
 {
     local object=s3://bucket/continued upload
     configure adminsecret "signature_v2 = $1" 'limitrate = 4m'
-    s3cmd put "$WORK/src/size/20000000" "$object" >"$WORK/said" 2>&1 &
+    s3cmd put "$WORK/src/size/12000000" "$object" >"$WORK/said" 2>&1 &
     local sender=$!
     wait_for 30 part_is_there || fail "no part is uploaded"
     kill -9 "$sender"
@@ -82,15 +82,26 @@ continued()
     upload=$(sed -n 's/.*s3:\/\/bucket\/continued\t//p' "$WORK/said")
     must s3cmd listmp "$object" "$upload"
     expect_match "listmp" "$(cat "$WORK/said")" "*5242880*"
-    must s3cmd put --continue-put "--upload-id=$upload" "$WORK/src/size/20000000" "$object"
+    must s3cmd put --continue-put "--upload-id=$upload" "$WORK/src/size/12000000" "$object"
     expect_match "put --continue-put" "$(cat "$WORK/said")" "*part 1, skipping*"
-    s3cmd get "$object" - | cmp - "$WORK/src/size/20000000" || fail "an upload that was continued"
+    s3cmd get "$object" - | cmp - "$WORK/src/size/12000000" || fail "an upload that was continued"
     must s3cmd del "$object"
 }
 
 part_is_there()
 {
     tail -n "+$n_seen" "$SERVER_LOG" | grep -q 'PUT "/bucket/continued?partNumber=2&.*" 200 '
+}
+
+buckets()
+{
+    must s3cmd mb s3://another
+    must s3cmd cp s3://bucket/tree/size/12000000 "s3://another/a+b %41"
+    s3cmd get "s3://another/a+b %41" - | cmp - "$WORK/src/size/12000000" || fail "a copy in another bucket"
+    must_not '*BucketNotEmpty*' s3cmd rb s3://another
+    must s3cmd rb --recursive --force s3://another
+    expect_eq "buckets" "$(s3cmd ls | sed 's/.* //')" "s3://bucket"
+    ok "s3cmd: mb, a copy between buckets, rb, rb --recursive"
 }
 
 not_offered()
@@ -116,11 +127,14 @@ single
 ok "s3cmd: $n_stored files of odd names, parts, headers, copies, moves, links, deletes"
 continued False
 ok "s3cmd: an upload that was killed is listed and continued"
+buckets
 not_offered
 ok "s3cmd: access lists, policies and the like are refused and change nothing"
-expect_refusals "DELETE bucket?policy 501
+expect_refusals "DELETE bucket 409
+DELETE bucket?policy 501
 GET bucket?cors 404
 GET bucket?lifecycle 404
+GET bucket?location 404
 GET bucket?logging 501
 GET bucket?policy 404
 GET bucket?requestPayment 501
