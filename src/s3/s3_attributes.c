@@ -37,14 +37,18 @@ static unsigned parse_wanted(const struct http_request *req)
     return wanted;
 }
 
+/* As S3 does, without the number of parts: they have an element of their own. */
 static void write_checksum(struct s3_xml *w, struct attrs sys)
 {
     struct slice text;
     enum s3_checksum kind = s3_checksum_among(sys, &text);
+    const uint8_t *dash;
 
     if (kind != S3_CHECKSUMS) {
         s3_xml_open(w, "Checksum");
-        s3_xml_text(w, s3_checksum_element(kind), text);
+        dash = text.len > 0 ? memchr(text.ptr, '-', text.len) : NULL;
+        s3_xml_text(w, s3_checksum_element(kind),
+                    slice_of(text.ptr, dash != NULL ? (size_t)(dash - text.ptr) : text.len));
         s3_xml_text(w, "ChecksumType", slice_str(s3_checksum_type(text)));
         s3_xml_close(w, "Checksum");
     }
