@@ -66,7 +66,7 @@ static const struct s3_error TABLE[S3_N_CODES] = {
                                "The specified method is not allowed against this resource."},
     [S3_MISSING_CONTENT_LENGTH] = {411, "MissingContentLength",
                                    "You must provide the Content-Length HTTP header."},
-    [S3_NO_SUCH_BUCKET] = {404, "NoSuchBucket", "The specified bucket does not exist."},
+    [S3_NO_SUCH_BUCKET] = {404, "NoSuchBucket", "The specified bucket does not exist"},
     [S3_NO_SUCH_BUCKET_POLICY] = {404, "NoSuchBucketPolicy", "The bucket policy does not exist."},
     [S3_NO_SUCH_CORS] = {404, "NoSuchCORSConfiguration", "The CORS configuration does not exist."},
     [S3_NO_SUCH_ENCRYPTION] = {404, "ServerSideEncryptionConfigurationNotFoundError",

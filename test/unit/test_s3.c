@@ -14,6 +14,8 @@ static void what_is_not_there_is_plainly_not_there(void **state)
     assert_int_equal(t.got.len, 0);
     (void)request(&t, HTTP_METHOD_GET, "/other/k", NULL, NULL);
     assert_error(&t, 404, "NoSuchBucket");
+    assert_body_has(
+        &t, "<Message>The specified bucket does not exist</Message>"); /* minio-go compares it */
     (void)request(&t, HTTP_METHOD_PUT, "/bucket2/k", "x", NULL);
     assert_error(&t, 404, "NoSuchBucket");
     (void)request(&t, HTTP_METHOD_GET, "/bucket/%zz", NULL, NULL);
