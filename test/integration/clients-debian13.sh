@@ -81,9 +81,9 @@ done
 must_not '*404*' aws s3api head-object --bucket bucket --key wrong
 ok "$version: each algorithm in one and in many parts; a wrong checksum is BadDigest and nothing is stored"
 
-must aws s3api put-object --bucket bucket --key once --body tree/new --if-none-match '*'
-must_not '*PreconditionFailed*' aws s3api put-object --bucket bucket --key once --body tree/size/1 --if-none-match '*'
-url=$(aws s3 presign s3://bucket/once --expires-in 60)
+must aws s3api put-object --bucket bucket --key single --body tree/new --if-none-match '*'
+must_not '*PreconditionFailed*' aws s3api put-object --bucket bucket --key single --body tree/size/1 --if-none-match '*'
+url=$(aws s3 presign s3://bucket/single --expires-in 60)
 curl -sS "$url" | cmp - "$WORK/tree/new" || fail "a presigned URL"
 must_not '*AccessDenied*' in13 env AWS_ACCESS_KEY_ID=READER AWS_SECRET_ACCESS_KEY=readersecret \
     aws --endpoint-url "$SERVER_URL" s3 cp tree/new s3://bucket/reader
