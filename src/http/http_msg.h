@@ -78,8 +78,8 @@ struct http_stream_ops {
     /* Wants the body. Called once, in request() or any time later. */
     void (*proceed)(struct http_stream *);
     /* Instead, for now: a client that waits for its "100 Continue" and has sent nothing of the body
-     * gets "102 Processing", which says that we are still here. False: there is nobody who waits so,
-     * and nothing was sent. */
+     * gets "102 Processing", which says that we are still here, unless he has not taken the last
+     * one yet. False: there is nobody who waits so, and nothing was sent. */
     bool (*wait)(struct http_stream *);
     /* Stop and go on delivering body() calls (back-pressure). Paused streams read nothing from
      * the socket and their body deadline stands. */

@@ -65,8 +65,10 @@ static bool op_wait(struct http_stream *stream)
         !http_conn_owes_continue(&p->conn)) {
         return false;
     }
-    peer_write_now(p, SLICE_LIT("HTTP/1.1 102 Processing\r\n\r\n"), slice_of(NULL, 0));
-    return true;
+    if (peer_all_written(p)) { /* who has not taken the last word needs no other */
+        peer_write_now(p, SLICE_LIT("HTTP/1.1 102 Processing\r\n\r\n"), slice_of(NULL, 0));
+    }
+    return !p->closing;
 }
 
 static void op_pause(struct http_stream *stream)

@@ -207,6 +207,29 @@ static void only_who_waits_for_his_100_is_told_to_be_patient(void **state)
     stop();
 }
 
+static void who_takes_no_word_is_told_no_other(void **state)
+{
+    (void)state;
+    start(NULL);
+    int fd = dial(4096);
+    send_text(
+        fd, "PUT /never HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    wait_for(fx.toy.n_requests == 1);
+    struct peer *p = first_peer();
+    for (int i = 0; i < 1000000 && p->n_writes == 0; i++) { /* until the socket is full */
+        assert_true(p->stream.ops->wait(&p->stream));
+    }
+    assert_int_equal(p->n_writes, 1);
+    for (int i = 0; i < 100; i++) {
+        assert_true(p->stream.ops->wait(&p->stream));
+    }
+    assert_int_equal(p->n_writes, 1);
+    assert_false(p->closing);
+    close(fd);
+    wait_for(fx.toy.n_cut == 1);
+    stop();
+}
+
 static void a_refused_expectation_is_answered_and_closed(void **state)
 {
     (void)state;
@@ -358,6 +381,7 @@ int main(void)
         cmocka_unit_test(a_paused_upload_is_not_read_and_its_clock_stands),
         cmocka_unit_test(an_interim_answer_is_exact_and_comes_before_the_body),
         cmocka_unit_test(only_who_waits_for_his_100_is_told_to_be_patient),
+        cmocka_unit_test(who_takes_no_word_is_told_no_other),
         cmocka_unit_test(a_refused_expectation_is_answered_and_closed),
         cmocka_unit_test(an_early_refusal_can_be_read_by_who_sends_the_whole_body_first),
         cmocka_unit_test(garbage_is_answered_and_closed),
