@@ -179,6 +179,41 @@ def headers_of_one_answer():
     ok("a presigned link sets headers of its answer, and cannot be changed")
 
 
+def signed_link(method, path, headers):
+    """As the SDK for JavaScript writes it: every x-amz-* header is in the query. (status, body)"""
+    request = botocore.awsrequest.AWSRequest(method, "http://" + ADDR + path, params=headers)
+    botocore.auth.S3SigV4QueryAuth(botocore.credentials.Credentials(ACCESS, SECRET), "s3", "us-east-1",
+                                   expires=60).add_auth(request)
+    connection = http.client.HTTPConnection(ADDR, timeout=30)
+    connection.request(method, request.url[len("http://" + ADDR):])
+    answer = connection.getresponse()
+    data = answer.read()
+    connection.close()
+    return answer.status, data
+
+
+def links_with_headers():
+    s3.put_object(Bucket=BUCKET, Key="from \u00e4", Body=b"source")
+    s3.put_object(Bucket=BUCKET, Key="to", Body=b"there before")
+    source = urllib.parse.quote(BUCKET + "/from \u00e4")
+    for wanted, code, headers in (
+            (501, b"NotImplemented", {"x-amz-server-side-encryption": "AES256"}),
+            (501, b"NotImplemented", {"x-amz-tagging": "a=b"}),
+            (400, b"InvalidRequest", {"x-amz-object-lock-legal-hold": "ON"}),
+            (412, b"PreconditionFailed", {"x-amz-copy-source": source,
+                                          "x-amz-copy-source-if-none-match": "*"})):
+        status, data = signed_link("PUT", "/bucket/to", headers)
+        expect("link %s" % headers, (status, code in data), (wanted, True))
+    expect("untouched", s3.get_object(Bucket=BUCKET, Key="to")["Body"].read(), b"there before")
+    status, data = signed_link("PUT", "/bucket/to", {
+        "x-amz-copy-source": source, "x-amz-metadata-directive": "REPLACE", "x-amz-meta-a": "b",
+        "x-id": "CopyObject"})
+    expect("copied by a link", (status, b"<CopyObjectResult" in data), (200, True))
+    got = s3.get_object(Bucket=BUCKET, Key="to")
+    expect("copied by a link", (got["Body"].read(), got["Metadata"]), (b"source", {"a": "b"}))
+    ok("a presigned link copies, or is refused, by headers in its query")
+
+
 def settings():
     for acl in (s3.get_bucket_acl(Bucket=BUCKET), s3.get_object_acl(Bucket=BUCKET, Key="page")):
         expect("grants", [g["Permission"] for g in acl["Grants"]], ["FULL_CONTROL"])
@@ -225,5 +260,6 @@ if sys.argv[4:] == ["again"]:
 else:
     versions()
     headers_of_one_answer()
+    links_with_headers()
     settings()
     checksums()

@@ -178,6 +178,53 @@ static void a_link_has_its_metadata_in_the_query(void **state)
     toy_clear(&t);
 }
 
+static void a_link_has_its_other_headers_in_the_query_too(void **state)
+{
+    static const struct {
+        const char *more, *code;
+        int status;
+    } REFUSED[] = {
+        {"x-amz-server-side-encryption=AES256", "NotImplemented", 501},
+        {"X-Amz-Server-Side-Encryption-Customer-Algorithm=AES256", "NotImplemented", 501},
+        {"x-amz-tagging=a%3Db", "NotImplemented", 501},
+        {"x-amz-object-lock-mode=COMPLIANCE", "InvalidRequest", 400},
+        {"x-amz-object-lock-legal-hold=ON", "InvalidRequest", 400},
+        {"x-amz-copy-source=", "InvalidArgument", 400},
+        {"x-amz-copy-source=/bucket/none", "NoSuchKey", 404},
+        {"x-amz-copy-source=/bucket/from&x-amz-copy-source-if-none-match=%2A", "PreconditionFailed",
+         412},
+        {"x-amz-copy-source=/bucket/from&x-amz-metadata-directive=OTHER", "InvalidArgument", 400},
+        {"x-amz-copy-source=/bucket/from&x-amz-copy-source=/bucket/k", "InvalidArgument", 400},
+        {"x-amz-new-thing=1&X-Amz-New-Thing=2", "InvalidArgument", 400},
+        {"x-amz-acl=public-read", "InvalidArgument", 400}, /* the header says something else */
+    };
+    struct toy t = {0};
+    char target[256];
+
+    (void)state;
+    put_text("/bucket/from", "source");
+    put_text("/bucket/k", "kept");
+    for (size_t i = 0; i < sizeof(REFUSED) / sizeof(REFUSED[0]); i++) {
+        (void)snprintf(target, sizeof(target), "/bucket/k?X-Amz-Signature=0&%s", REFUSED[i].more);
+        (void)request(&t, HTTP_METHOD_PUT, target, "", "x-amz-acl", "private", NULL);
+        assert_error(&t, REFUSED[i].status, REFUSED[i].code);
+    }
+    assert_int_equal(request(&t, HTTP_METHOD_GET, "/bucket/k", NULL, NULL), 200);
+    assert_string_equal((const char *)t.got.ptr, "kept");
+    assert_int_equal(request(&t, HTTP_METHOD_PUT,
+                             "/bucket/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=1"
+                             "&X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&x-amz-sdk-checksum-algorithm=X"
+                             "&x-amz-copy-source=bucket%2Ffrom&x-amz-metadata-directive=REPLACE"
+                             "&x-amz-meta-a=b&x-amz-acl=private&x-id=CopyObject&X-Amz-Signature=0",
+                             "", "X-Amz-Acl", "private", "X-Amz-Date", "2", NULL),
+                     200);
+    assert_body_has(&t, "<CopyObjectResult ");
+    assert_int_equal(request(&t, HTTP_METHOD_GET, "/bucket/k", NULL, NULL), 200);
+    assert_string_equal((const char *)t.got.ptr, "source");
+    assert_header(&t, "x-amz-meta-a", "b");
+    toy_clear(&t);
+}
+
 static void known_sub_resources_leave_the_object_alone(void **state)
 {
     struct toy t = {0};
@@ -302,6 +349,7 @@ int main(void)
         T(what_would_change_the_meaning_is_refused),
         T(what_changes_nothing_is_accepted),
         T(a_link_has_its_metadata_in_the_query),
+        T(a_link_has_its_other_headers_in_the_query_too),
         T(known_sub_resources_leave_the_object_alone),
         T(too_much_metadata_and_too_long_keys_are_refused),
         T(conditions_on_writing_hold),
