@@ -48,7 +48,7 @@
 #define BACKLOG 511
 #define PEERS_MAX 4096 /* connections, where descriptors allow */
 #define PEERS_MIN 4
-#define OWN_FDS (64 + STORES_KEPT * 16) /* neither a connection nor the file it reads */
+#define OWN_FDS (64 + STORES_OPEN_MAX * 13) /* neither a connection nor the file it reads */
 #define N_SIGNALS 3
 #define EXIT_NO_COMMAND 127
 #define EXIT_BAD_COMMAND 126

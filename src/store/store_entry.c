@@ -222,11 +222,7 @@ static void submit(struct store_entry *e, void (*run)(struct job *), void (*done
 static void begin_open(struct store_entry *e)
 {
     struct store_set *set = e->set;
-    unsigned n_live = set_count_live(set);
-    if (n_live >= STORES_KEPT) {
-        (void)set_close_idlest(set, 0);
-    }
-    if (n_live >= STORES_OPEN_MAX) {
+    if (!set_make_room(set)) {
         return; /* when one has been closed this is tried again */
     }
     e->state = ENTRY_OPENING;
@@ -435,15 +431,20 @@ static void step_open(struct store_entry *e)
     }
 }
 
+bool entry_wants_opening(const struct store_entry *e)
+{
+    return (e->state == ENTRY_CLOSED || e->state == ENTRY_FAILED) &&
+           (e->waiting != NULL || e->removing);
+}
+
 void entry_step(struct store_entry *e)
 {
-    bool wanted = e->waiting != NULL || e->removing;
     if (e->state == ENTRY_OPEN) {
         step_open(e);
-    } else if (e->state == ENTRY_FAILED && wanted &&
+    } else if (e->state == ENTRY_FAILED && entry_wants_opening(e) &&
                set_now_ns(e->set) - e->failed_ns < STORE_RETRY_MS * UINT64_C(1000000)) {
         entry_refuse(e, e->why);
-    } else if ((e->state == ENTRY_CLOSED || e->state == ENTRY_FAILED) && wanted) {
+    } else if (entry_wants_opening(e)) {
         begin_open(e);
     }
 }

@@ -416,6 +416,22 @@ bool set_close_idlest(struct store_set *set, uint64_t min_ns)
     return idlest != NULL;
 }
 
+bool set_make_room(struct store_set *set)
+{
+    unsigned n_closing = 0, n_wanted = 0;
+    if (set_count_live(set) < STORES_OPEN_MAX) {
+        return true;
+    }
+    for (size_t i = 0; i < set->n_entries; i++) {
+        n_closing += set->entries[i]->state == ENTRY_CLOSING;
+        n_wanted += entry_wants_opening(set->entries[i]);
+    }
+    if (n_closing < n_wanted) {
+        (void)set_close_idlest(set, 0);
+    }
+    return false;
+}
+
 /* The store that the loop may look into. */
 static struct store *store_of(const struct store_entry *e)
 {

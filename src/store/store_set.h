@@ -20,10 +20,11 @@
  *            why; STORE_RETRY_MS later the next one who asks has it opened again
  *
  * What may take long (store_open() with its recovery, store_destroy(), making and moving folders)
- * is a JOB_STORE: other stores go on meanwhile. An idle store is closed after STORE_IDLE_MS, or
- * when another is to be opened and STORES_KEPT are open, the longest idle first. More than that are
- * open only while they are used, and never more than STORES_OPEN_MAX: then those who want another
- * wait for one to become idle.
+ * is a JOB_STORE: other stores go on meanwhile. An idle store is closed after STORE_IDLE_MS; where
+ * more than STORES_KEPT are open, after STORE_EXTRA_IDLE_MS, the longest idle first. Not sooner, for
+ * each closing seals a block and flushes: those used in turn, be they a few or twenty, stay open.
+ * Only where STORES_OPEN_MAX are open does another one wait, and the longest idle is closed at once
+ * for it; if none is idle it waits for one.
  *
  * fatal() of a store ends that store alone: nobody gets it any more, the requests that have it end
  * (all that is left to it is to fail them), it is stopped and closed, and FAILED. Its next opening
@@ -47,11 +48,11 @@
 
 #include "store/store.h"
 
-#define STORES_KEPT 8                   /* stay open without being used */
-#define STORES_OPEN_MAX 32              /* of those that are used */
+#define STORES_KEPT 8                   /* stay open without being used, for long */
+#define STORES_OPEN_MAX 32              /* at the same moment, used or not */
 #define STORES_MAX 1000                 /* are there; more are not made */
 #define STORE_IDLE_MS (10u * 60 * 1000) /* seals a block and flushes: not too often */
-#define STORE_EXTRA_IDLE_MS 1000        /* of those above STORES_KEPT */
+#define STORE_EXTRA_IDLE_MS 30000       /* of those above STORES_KEPT */
 #define STORE_WAIT_MS 5000              /* for one that is not open, before ZERR_BUSY */
 #define STORE_RETRY_MS 5000             /* between two attempts to open one */
 #define STORE_PROGRESS_NS 10000000000u  /* between two words about a long opening */

@@ -75,6 +75,9 @@ void set_note(const struct store_entry *, enum log_level, const char *fmt, ...) 
 void set_kick(struct store_set *);
 void set_drop_entry(struct store_entry *);         /* out of the set, and freed */
 unsigned set_count_live(const struct store_set *); /* OPENING, OPEN, CLOSING */
+/* Whether one more may be opened. If not an idle one is closed, unless enough are closing already:
+ * then there is a kick. */
+bool set_make_room(struct store_set *);
 /* Closes the one that has been idle for longest, at least so long. False: there is none. */
 bool set_close_idlest(struct store_set *, uint64_t min_ns);
 void set_add_past(struct store_set *, const struct store_stats *);
@@ -84,6 +87,7 @@ void entry_step(struct store_entry *); /* does what can be done now */
 void entry_make(struct store_entry *); /* MAKING begins */
 void entry_begin_close(struct store_entry *);
 bool entry_is_idle(const struct store_entry *);
+bool entry_wants_opening(const struct store_entry *);
 /* All that wait, and a removal, are told. */
 void entry_refuse(struct store_entry *, int status);
 void entry_answer(struct store_entry *, int status); /* a creation or removal, if there is one */

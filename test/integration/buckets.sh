@@ -185,7 +185,7 @@ ok "-bucket must not be a folder's name; -index has the other buckets' beside it
 
 new_store memory
 start_server "$STORE"
-run_python memory "$SERVER_ADDR" "$SERVER_PID" 6
+run_python memory "$SERVER_ADDR" "$SERVER_PID" 24 # of the 32 that are open
 stop_server
 expect_eq "exit code" "$STATUS" 0
 

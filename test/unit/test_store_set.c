@@ -367,18 +367,55 @@ static int use_many(struct user *u, unsigned i)
     return use(u, name);
 }
 
-static void of_many_used_in_turn_few_stay_open(void **state)
+/* Each closing makes one. */
+static uint64_t n_blocks(void)
 {
-    enum { N = STORES_KEPT + 12 };
+    struct store_stats sum = {.current_block = UINT32_MAX};
+    store_set_add_stats(set, &sum);
+    return sum.n_blocks;
+}
+
+/* n of them, each written to `rounds` times, in turn, half a second apart. */
+static void write_in_turn(unsigned n, unsigned rounds)
+{
+    struct user u;
+    for (unsigned i = 0; i < n * rounds; i++) {
+        assert_int_equal(use_many(&u, i % n), 0);
+        put(u.use.store, "key");
+        store_use_end(&u.use);
+        pass(500);
+        assert_true(set_count_live(set) <= STORES_OPEN_MAX);
+    }
+}
+
+static void those_used_in_turn_stay_open(void **state)
+{
+    (void)state;
+    make_many(20);
+    write_in_turn(10, 12);
+    assert_int_equal(set_count_live(set), 10);
+    write_in_turn(20, 6);
+    assert_int_equal(set_count_live(set), 20);
+    assert_int_equal(n_blocks(), 20); /* the ones that they fill */
+    struct store_stats sum = {.current_block = UINT32_MAX};
+    store_set_add_stats(set, &sum);
+    assert_int_equal(sum.sealed, 0);
+}
+
+static void of_those_used_no_more_few_stay_open(void **state)
+{
     struct user u;
     (void)state;
-    make_many(N);
-    for (unsigned i = 0; i < N; i++) {
-        assert_int_equal(use_many(&u, i), 0);
-        store_use_end(&u.use);
-        assert_true(set_count_live(set) <= STORES_KEPT);
+    make_many(20);
+    write_in_turn(20, 1);
+    unsigned n = set_count_live(set);
+    assert_int_equal(n, 20);
+    for (unsigned s = 0; s < STORE_EXTRA_IDLE_MS / 1000 + 20; s++) {
+        pass(1000);
+        assert_true(n - set_count_live(set) <= 1); /* one at a time */
+        n = set_count_live(set);
     }
-    assert_int_equal(set_count_live(set), STORES_KEPT);
+    assert_int_equal(n, STORES_KEPT);
     /* The one used last is open still, the first one is not. */
     ask(&u, "many-019");
     assert_int_equal(u.status, 0);
@@ -386,6 +423,33 @@ static void of_many_used_in_turn_few_stay_open(void **state)
     ask(&u, "many-000");
     assert_int_equal(u.status, ZKV_PENDING);
     store_use_end(&u.use);
+}
+
+static void of_more_than_may_be_open_the_idlest_goes_at_once(void **state)
+{
+    struct user u[3];
+    (void)state;
+    make_many(STORES_OPEN_MAX + 3);
+    write_in_turn(STORES_OPEN_MAX, 1);
+    assert_int_equal(set_count_live(set), STORES_OPEN_MAX);
+    ask(&u[0], "many-032");
+    ask(&u[1], "many-033");
+    ask(&u[2], "many-034");
+    workers_inline_drain(&workers);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(u[i].status, 0);
+        store_use_end(&u[i].use);
+    }
+    assert_int_equal(set_count_live(set), STORES_OPEN_MAX); /* three for three, no more */
+    struct store_stats sum = {.current_block = UINT32_MAX};
+    store_set_add_stats(set, &sum);
+    assert_int_equal(sum.sealed, 3);
+    ask(&u[0], "many-003");
+    assert_int_equal(u[0].status, 0);
+    store_use_end(&u[0].use);
+    ask(&u[0], "many-002");
+    assert_int_equal(u[0].status, ZKV_PENDING);
+    store_use_end(&u[0].use);
 }
 
 static void more_may_be_open_while_they_are_used(void **state)
@@ -403,8 +467,9 @@ static void more_may_be_open_while_they_are_used(void **state)
     for (unsigned i = 0; i <= STORES_OPEN_MAX; i++) {
         store_use_end(&users[i].use);
     }
+    pass(STORE_EXTRA_IDLE_MS);
     for (unsigned i = 0; i < STORES_OPEN_MAX; i++) {
-        pass(STORE_EXTRA_IDLE_MS + 1);
+        pass(1000);
     }
     assert_int_equal(set_count_live(set), STORES_KEPT);
 }
@@ -879,7 +944,9 @@ int main(void)
         T(names_that_are_wrong_never_reach_the_disk),
         T(a_store_is_made_used_closed_and_found_again),
         T(home_is_used_without_ado),
-        T(of_many_used_in_turn_few_stay_open),
+        T(those_used_in_turn_stay_open),
+        T(of_those_used_no_more_few_stay_open),
+        T(of_more_than_may_be_open_the_idlest_goes_at_once),
         T(more_may_be_open_while_they_are_used),
         T(who_waits_too_long_is_told_to_come_back),
         T(who_asks_while_one_closes_waits_for_the_next_opening),
