@@ -38,6 +38,7 @@ void use_unlink(struct store_use *use)
 void entry_answer(struct store_entry *e, int status)
 {
     store_done_fn answer = e->answer;
+    e->set->n_waiting -= e->removing;
     e->answer = NULL;
     e->removing = false;
     if (answer != NULL) {
@@ -340,14 +341,20 @@ void entry_begin_close(struct store_entry *e)
     store_stop(e->store, handle_stopped, e);
 }
 
-static void begin_removal(struct store_entry *e)
+bool entry_has_objects(const struct store_entry *e)
 {
     struct store_stats stats;
     store_get_stats(e->store, &stats);
-    if (stats.totals.objects > 0) {
+    return stats.totals.objects > 0;
+}
+
+/* It waits for those who use it only while it is empty. */
+static void step_removal(struct store_entry *e)
+{
+    if (entry_has_objects(e)) {
         entry_answer(e, ZERR_NOT_EMPTY);
         serve(e);
-    } else {
+    } else if (e->n_uses == 0) {
         e->set_aside = true;
         entry_begin_close(e);
     }
@@ -426,8 +433,8 @@ static void step_open(struct store_entry *e)
         }
     } else if (!e->removing) {
         serve(e);
-    } else if (e->n_uses == 0) {
-        begin_removal(e);
+    } else {
+        step_removal(e);
     }
 }
 

@@ -325,8 +325,7 @@ void store_use_end(struct store_use *use)
         use->entry = NULL;
         if (--e->n_uses == 0) {
             e->idle_ns = set_now_ns(e->set);
-            if (e->removing || e->dying || e->set->n_waiting > 0 ||
-                atomic_load(&e->set->stopping)) {
+            if (e->dying || e->set->n_waiting > 0 || atomic_load(&e->set->stopping)) {
                 set_kick(e->set);
             }
         }
@@ -379,7 +378,11 @@ int store_set_remove(struct store_set *set, struct slice name, store_done_fn don
     if (e->state == ENTRY_MAKING || e->removing) {
         return ZERR_BUSY;
     }
+    if (e->state == ENTRY_OPEN && !e->dying && entry_has_objects(e)) {
+        return ZERR_NOT_EMPTY;
+    }
     e->removing = true;
+    set->n_waiting++;
     e->answer = done;
     e->answer_user = user;
     e->answer_ns = set_now_ns(set);
@@ -447,7 +450,7 @@ bool store_set_wants_tick(const struct store_set *set)
     for (size_t i = 0; i < set->n_entries; i++) {
         const struct store_entry *e = set->entries[i];
         const struct store *st = store_of(e);
-        if (e->removing || entry_is_idle(e) || (st != NULL && store_wants_tick(st))) {
+        if (entry_is_idle(e) || (st != NULL && store_wants_tick(st))) {
             return true;
         }
     }
@@ -463,9 +466,11 @@ static void end_waits(struct store_entry *e, uint64_t now)
         use_unlink(use);
         use->ready(use, ZERR_BUSY);
     }
-    if (e->removing && !e->set_aside && now - e->answer_ns >= limit) {
-        entry_answer(e, ZERR_BUSY);
-        set_kick(e->set); /* it is for others again */
+    if (e->removing && !e->set_aside) {
+        if (now - e->answer_ns >= limit) {
+            entry_answer(e, ZERR_BUSY);
+        }
+        set_kick(e->set); /* it is for others again, or it has got an object meanwhile */
     }
 }
 

@@ -138,8 +138,9 @@ void store_set_each(const struct store_set *,
 int store_set_create(struct store_set *, struct slice name, store_done_fn done,
                      void *user) ZKV_MUST_CHECK;
 /* Removes one that has no objects, when all its uses have ended; new ones wait meanwhile. done:
- * ZERR_NOT_EMPTY, ZERR_BUSY: still used after STORE_WAIT_MS, or why it cannot be opened, ...
- * Errors at once: ZERR_NOT_FOUND, ZERR_INVALID (home), ZERR_BUSY, ZERR_CANCELED. */
+ * ZERR_NOT_EMPTY, as soon as that is known, ZERR_BUSY: still used after STORE_WAIT_MS, or why it
+ * cannot be opened, ... Errors at once: ZERR_NOT_EMPTY (it is open, and nobody waits for those who
+ * use it), ZERR_NOT_FOUND, ZERR_INVALID (home), ZERR_BUSY, ZERR_CANCELED. */
 int store_set_remove(struct store_set *, struct slice name, store_done_fn done,
                      void *user) ZKV_MUST_CHECK;
 

@@ -57,7 +57,7 @@ struct store_set {
     int64_t home_born_ms;
     struct store_entry **entries; /* by name */
     size_t n_entries, cap_entries;
-    size_t n_waiting; /* uses */
+    size_t n_waiting; /* uses, and removals */
     struct job kick_job;
     bool kicked;
     int status;              /* what could not be written */
@@ -88,6 +88,7 @@ void entry_make(struct store_entry *); /* MAKING begins */
 void entry_begin_close(struct store_entry *);
 bool entry_is_idle(const struct store_entry *);
 bool entry_wants_opening(const struct store_entry *);
+bool entry_has_objects(const struct store_entry *); /* OPEN */
 /* All that wait, and a removal, are told. */
 void entry_refuse(struct store_entry *, int status);
 void entry_answer(struct store_entry *, int status); /* a creation or removal, if there is one */

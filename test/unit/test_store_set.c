@@ -685,15 +685,59 @@ static void a_removal_waits_for_those_who_use_it(void **state)
     workers_inline_drain(&workers);
     assert_int_equal(status, ZERR_NOT_EMPTY);
     assert_int_equal(late.status, 0);
+    store_use_end(&late.use);
 
     status = ZKV_PENDING;
-    assert_int_equal(store_set_remove(set, SLICE_LIT("used"), on_done, &status), 0);
+    assert_int_equal(create("empty"), 0);
+    assert_int_equal(use(&u, "empty"), 0);
+    assert_int_equal(store_set_remove(set, SLICE_LIT("empty"), on_done, &status), 0);
     pass(STORE_WAIT_MS);
     assert_int_equal(status, ZERR_BUSY);
-    ask(&u, "used");
-    assert_int_equal(u.status, 0);
+    ask(&late, "empty");
+    assert_int_equal(late.status, 0);
     store_use_end(&u.use);
     store_use_end(&late.use);
+}
+
+static void one_with_objects_is_refused_though_it_is_used(void **state)
+{
+    struct user u, late, later;
+    int status = ZKV_PENDING;
+    (void)state;
+    assert_int_equal(create("used"), 0);
+    assert_int_equal(use(&u, "used"), 0);
+    assert_int_equal(store_set_remove(set, SLICE_LIT("used"), on_done, &status), 0);
+    ask(&late, "used");
+    put(u.use.store, "just in time");
+    pass(1000);
+    assert_int_equal(status, ZERR_NOT_EMPTY);
+    assert_int_equal(late.status, 0); /* both use it */
+    assert_int_equal(store_set_remove(set, SLICE_LIT("used"), on_done, &status), ZERR_NOT_EMPTY);
+    ask(&later, "used");
+    assert_int_equal(later.status, 0);
+    store_use_end(&u.use);
+    store_use_end(&late.use);
+    store_use_end(&later.use);
+}
+
+static void a_removal_waits_for_one_that_may_be_closed(void **state)
+{
+    static struct user users[STORES_OPEN_MAX];
+    int status = ZKV_PENDING;
+    (void)state;
+    make_many(STORES_OPEN_MAX + 1);
+    for (unsigned i = 0; i < STORES_OPEN_MAX; i++) {
+        assert_int_equal(use_many(&users[i], i), 0);
+    }
+    assert_int_equal(store_set_remove(set, SLICE_LIT("many-032"), on_done, &status), 0);
+    workers_inline_drain(&workers);
+    assert_int_equal(status, ZKV_PENDING);
+    store_use_end(&users[7].use);
+    workers_inline_drain(&workers);
+    assert_int_equal(status, 0);
+    for (unsigned i = 0; i < STORES_OPEN_MAX; i++) {
+        store_use_end(&users[i].use);
+    }
 }
 
 /* At every moment of a closing. */
@@ -956,6 +1000,8 @@ int main(void)
         T(a_fatal_error_ends_one_store_alone),
         T(one_with_objects_is_not_removed),
         T(a_removal_waits_for_those_who_use_it),
+        T(one_with_objects_is_refused_though_it_is_used),
+        T(a_removal_waits_for_one_that_may_be_closed),
         T(one_with_objects_is_not_removed_while_it_closes),
         T(who_waits_for_one_that_is_removed_hears_so),
         T(uploads_under_way_do_not_keep_it),
