@@ -81,6 +81,9 @@ struct http_stream_ops {
      * gets "102 Processing", which says that we are still here, unless he has not taken the last
      * one yet. False: there is nobody who waits so, and nothing was sent. */
     bool (*wait)(struct http_stream *);
+    /* For what takes long without the body: whether the client has closed its side, so that nobody
+     * waits for the answer. Costs a system call. */
+    bool (*gone)(struct http_stream *);
     /* Stop and go on delivering body() calls (back-pressure). Paused streams read nothing from
      * the socket and their body deadline stands. */
     void (*pause)(struct http_stream *);
@@ -88,7 +91,8 @@ struct http_stream_ops {
     /* Once a request. If body.len < length the rest comes by send(). */
     void (*respond)(struct http_stream *, const struct http_response *);
     void (*send)(struct http_stream *, struct http_send *);
-    /* Body cannot be completed after respond(): cut the connection, never end cleanly. */
+    /* Body cannot be completed after respond(), or nobody waits for an answer: cut the connection,
+     * never end cleanly. */
     void (*cut)(struct http_stream *);
     /* Takes over the buffer that the current body() slice lies in, valid only inside body(): the
      * slice stays valid until unhold() on the returned token. */

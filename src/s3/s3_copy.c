@@ -5,6 +5,9 @@
  *   start -> (source's store) -> reader_open(source) -> (opened) -> conditions, attributes
  *         -> store_copy or s3_copy_bytes -> (done) -> answer
  *
+ * What a PUT may have, a copy of bytes may: 5 GiB, so that its answer comes in a time that clients
+ * wait. On S3 this goes for each CopyObject; here one inside a bucket has no limit, for it takes none.
+ *
  * Old S3QL, rclone and s3fs change metadata by copying an object onto itself with REPLACE; without
  * it such a copy would change nothing, which S3 refuses. */
 #include "s3/s3_exchange.h"
@@ -199,6 +202,10 @@ static void handle_opened(void *user, int status)
         s3_fail(x, status);
     } else if (choose_range(x, &from, &len) != 0) {
         return; /* refused */
+    } else if (len > S3_PUT_MAX_BYTES && (s->upload != 0 || !is_same_bucket(x))) {
+        s3_refuse(x, S3_INVALID_REQUEST,
+                  "The specified copy source is larger than the maximum allowable size for a copy "
+                  "source: 5368709120");
     } else if (is_same_bucket(x)) {
         copy_names(x, from, len);
     } else {

@@ -7,7 +7,8 @@
  * stops the other. What is read is checked by the reader's sums, and against the source's MD5 where
  * that covers just these bytes. Pieces are copied once in memory, because the put may hold them in any
  * order and the reader takes them back in order; both sides together hold what an upload and a download
- * hold. */
+ * hold. The body of the request is not read, so nothing would tell that its client is gone: that is
+ * asked for at each step, and then the copy ends without having happened. */
 #include "s3/s3_exchange.h"
 
 #include <stdlib.h>
@@ -67,6 +68,10 @@ static void read_on(struct s3_exchange *x)
     struct s3_copy_state *s = &x->u.copy;
     int err = 0;
 
+    if (s->put != NULL && s->off < s->end && x->stream->ops->gone(x->stream)) {
+        x->stream->ops->cut(x->stream); /* s3_copy_bytes_drop() comes */
+        return;
+    }
     while (err == 0 && s->put != NULL && !s->reading && s->off < s->end && put_writable(s->put)) {
         uint64_t len = S3_NEXT_READ - s->off % PIECE_BYTES, span = reader_span(s->reader, s->off);
         struct read_piece piece;

@@ -19,6 +19,7 @@
 #include "server/peer_set.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -69,6 +70,18 @@ static bool op_wait(struct http_stream *stream)
         peer_write_now(p, SLICE_LIT("HTTP/1.1 102 Processing\r\n\r\n"), slice_of(NULL, 0));
     }
     return !p->closing;
+}
+
+/* Reading may have stopped, or there may be bytes before the end: so the socket is asked. A client that
+ * only shut down its sending looks the same. */
+static bool op_gone(struct http_stream *stream)
+{
+    struct peer *p = peer_of(stream);
+    struct pollfd fd = {.events = POLLRDHUP};
+    if (p->closing || p->eof) {
+        return true;
+    }
+    return uv_fileno((uv_handle_t *)&p->tcp, &fd.fd) == 0 && poll(&fd, 1, 0) > 0;
 }
 
 static void op_pause(struct http_stream *stream)
@@ -140,6 +153,7 @@ static void op_unhold(void *token)
 static const struct http_stream_ops stream_ops = {
     .proceed = op_proceed,
     .wait = op_wait,
+    .gone = op_gone,
     .pause = op_pause,
     .resume = op_resume,
     .respond = op_respond,

@@ -41,12 +41,14 @@
  *   /pause    like /up, paused at the start  /stream   stream_size bytes by send()
  *   /cut      like /stream, cut in the middle
  *   /wait     like /up, but told to wait first
+ *   /long     asked again and again whether the client is gone, and then cut
  *   /big      BIG bytes with the head, forgotten at once */
 struct toy {
     struct http_handler handler;
     uv_timer_t timer;
-    struct http_stream *to_answer, *to_resume, *to_wait; /* when the timer fires */
-    bool told;                                           /* by wait() */
+    struct http_stream *to_answer, *to_resume, *to_wait, *to_ask; /* when the timer fires */
+    bool told;                                                    /* by wait() */
+    unsigned n_asked;
     const struct http_request *req;
     void (*unhold)(void *token);
     void *held[MAX_HELD];
@@ -140,6 +142,18 @@ static inline void on_timer(uv_timer_t *timer)
     struct http_stream *to_answer = t->to_answer, *to_resume = t->to_resume, *to_wait = t->to_wait;
     t->to_answer = t->to_resume = t->to_wait = NULL;
     unhold_all(t);
+    if (t->to_ask != NULL) { /* asks until it is so */
+        t->in_call = true;
+        if (t->to_ask->ops->gone(t->to_ask)) {
+            t->to_ask->ops->cut(t->to_ask);
+            t->to_ask = NULL;
+        }
+        t->in_call = false;
+        t->n_asked++;
+        if (t->to_ask != NULL) {
+            assert_int_equal(uv_timer_start(timer, on_timer, 5, 0), 0);
+        }
+    }
     if (to_answer != NULL) {
         answer(t, to_answer, 200, "async");
     }
@@ -182,6 +196,9 @@ static inline void handle_request(struct http_handler *h, struct http_stream *s,
         t->n_streamed = 0;
         s->ops->respond(s, &r);
         send_more(t, s);
+    } else if (target_is(t, "/long")) {
+        t->to_ask = s;
+        later(t, 5);
     } else if (target_is(t, "/wait")) {
         t->to_wait = s;
         later(t, 200);

@@ -122,6 +122,7 @@ struct toy {
 
     bool proceeded, paused, ended, responded, cut, done;
     bool refused_body;
+    bool gone; /* the client has closed its side */
     struct held_buffer *current;
     struct http_send *sends[HTTP_SENDS_IN_FLIGHT];
     unsigned n_sends, max_sends;
@@ -222,9 +223,15 @@ static inline bool toy_wait(struct http_stream *stream)
     return false;
 }
 
+static inline bool toy_gone(struct http_stream *stream)
+{
+    return container_of(stream, struct toy, stream)->gone;
+}
+
 static const struct http_stream_ops TOY_OPS = {
     .proceed = toy_proceed,
     .wait = toy_wait,
+    .gone = toy_gone,
     .pause = toy_pause,
     .resume = toy_resume,
     .respond = toy_respond,

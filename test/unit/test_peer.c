@@ -368,6 +368,31 @@ static void a_client_that_only_stops_sending_gets_its_answer(void **state)
     assert_int_equal(fx.toy.n_ok, 2);
 }
 
+/* Nothing is read any more when bytes have come that nobody wants, and so the end is not seen. */
+static void whether_a_client_is_gone_can_be_asked(void **state)
+{
+    static const char *const behind[] = {GET("/long"), GET("/long") GET("/now"),
+                                         GET("/long") "\1\2"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(behind) / sizeof(behind[0]); i++) {
+        start(NULL);
+        int fd = dial(0);
+        send_text(fd, behind[i]);
+        run_for(100);
+        assert_in_range(fx.toy.n_asked, 2, UINT_MAX);
+        assert_non_null(fx.toy.to_ask); /* it is still there */
+        assert_int_equal(peers_count(fx.peers), 1);
+        close(fd);
+        for (unsigned n = 0; n < 200 && peers_count(fx.peers) > 0; n++) {
+            run_for(10);
+        }
+        assert_null(fx.toy.to_ask);
+        assert_int_equal(peers_count(fx.peers), 0);
+        stop();
+        assert_int_equal(fx.toy.n_ok, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -390,6 +415,7 @@ int main(void)
         cmocka_unit_test(an_answer_cut_short_never_ends_cleanly),
         cmocka_unit_test(a_client_that_goes_away_cuts_its_request),
         cmocka_unit_test(a_client_that_only_stops_sending_gets_its_answer),
+        cmocka_unit_test(whether_a_client_is_gone_can_be_asked),
     };
     return rig_run(tests);
 }

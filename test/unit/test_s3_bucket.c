@@ -237,6 +237,138 @@ static void a_copy_that_breaks_off_leaves_nothing(void **state)
     toy_clear(&t);
 }
 
+static void a_copy_ends_when_its_client_is_gone(void **state)
+{
+    struct toy t = {0};
+    struct slice body = pattern(3000000);
+    unsigned n = 0, n_cut = 0;
+
+    (void)state;
+    assert_int_equal(make("/source"), 200);
+    put_bytes("/source/k", body);
+    for (bool copied = false; !copied; n++) {
+        toy_init(&t, HTTP_METHOD_PUT, "/bucket/k");
+        add_header(&t, "x-amz-copy-source", "/source/k");
+        begin(&t);
+        for (unsigned i = 0; i < n && !t.responded; i++) {
+            (void)step(&t);
+        }
+        copied = t.responded;
+        t.gone = true;
+        while (step(&t)) {
+        }
+        if (t.cut) {
+            n_cut++;
+            assert_false(t.responded);
+            workers_inline_drain(&workers);
+            assert_int_equal(request(&t, HTTP_METHOD_HEAD, "/bucket/k", NULL, NULL), 404);
+        } else { /* all was read already */
+            finish(&t);
+            assert_int_equal(t.status, 200);
+            assert_int_equal(request(&t, HTTP_METHOD_DELETE, "/bucket/k", NULL, NULL), 204);
+        }
+    }
+    assert_in_range(n_cut, 3, n - 2);
+    free((void *)body.ptr);
+    toy_clear(&t);
+}
+
+static void on_opened(void *user, int status)
+{
+    *(int *)user = status;
+}
+
+static void on_grown(void *user, int status, const struct object *obj)
+{
+    (void)obj;
+    *(int *)user = status;
+}
+
+/* Makes the home bucket's "large" of "small", a multipart object of one part, many times over. */
+static void grow(uint64_t size)
+{
+    static const struct reader_ops ops = {.opened = on_opened};
+    struct reader *r = NULL;
+    int status = ZKV_PENDING;
+    int err = reader_open(store, SLICE_LIT("small"), true, &ops, &status, &r);
+
+    workers_inline_drain(&workers);
+    assert_int_equal(err == ZKV_PENDING ? status : err, 0);
+    struct extent one = reader_extents(r).v[0];
+    size_t n = (size_t)(size / one.len);
+    struct extent *v = calloc(n, sizeof(*v));
+    struct copy_spec spec = {.key = SLICE_LIT("large"), .src = *reader_object(r)};
+
+    assert_non_null(v);
+    assert_int_equal(reader_extents(r).n, 1);
+    for (size_t i = 0; i < n; i++) {
+        v[i] = one;
+    }
+    spec.src.size = n * one.len;
+    spec.extents = (struct extents){v, n};
+    status = ZKV_PENDING;
+    assert_int_equal(store_copy(store, &spec, on_grown, &status), 0);
+    workers_inline_drain(&workers);
+    assert_int_equal(status, 0);
+    reader_close(r);
+    free(v);
+}
+
+static void no_more_bytes_are_copied_than_a_put_may_have(void **state)
+{
+#define TOO_LARGE "larger than the maximum allowable size for a copy source: 5368709120<"
+    struct toy t = {0};
+    char target[200], id[17] = "", body[300];
+    struct slice data = pattern(10 << 20);
+
+    (void)state;
+    assert_int_equal(make("/target"), 200);
+    put_bytes("/bucket/k", data);
+    assert_int_equal(request(&t, HTTP_METHOD_POST, "/bucket/small?uploads", NULL, NULL), 200);
+    memcpy(id, strstr((const char *)t.got.ptr, "<UploadId>") + 10, 16);
+    (void)snprintf(target, sizeof(target), "/bucket/small?partNumber=1&uploadId=%s", id);
+    assert_int_equal(
+        request(&t, HTTP_METHOD_PUT, target, NULL, "x-amz-copy-source", "/bucket/k", NULL), 200);
+    (void)snprintf(body, sizeof(body),
+                   "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>%.57s</Part>"
+                   "</CompleteMultipartUpload>",
+                   strstr((const char *)t.got.ptr, "<ETag>"));
+    (void)snprintf(target, sizeof(target), "/bucket/small?uploadId=%s", id);
+    assert_int_equal(request(&t, HTTP_METHOD_POST, target, body, NULL), 200);
+    grow((5ull << 30) + (10 << 20));
+
+    (void)request(&t, HTTP_METHOD_PUT, "/target/k", NULL, "x-amz-copy-source", "/bucket/large",
+                  NULL);
+    assert_error(&t, 400, "InvalidRequest");
+    assert_body_has(&t, TOO_LARGE);
+    /* Without moving data it may be as large as it is. */
+    assert_int_equal(request(&t, HTTP_METHOD_PUT, "/bucket/renamed", NULL, "x-amz-copy-source",
+                             "/bucket/large", NULL),
+                     200);
+    assert_int_equal(request(&t, HTTP_METHOD_HEAD, "/bucket/renamed", NULL, NULL), 200);
+    assert_int_equal(t.length, (5ull << 30) + (10 << 20));
+    for (unsigned i = 0; i < 2; i++) { /* a part is a part, in any bucket */
+        const char *bucket = i == 0 ? "bucket" : "target";
+        (void)snprintf(target, sizeof(target), "/%s/parts?uploads", bucket);
+        assert_int_equal(request(&t, HTTP_METHOD_POST, target, NULL, NULL), 200);
+        memcpy(id, strstr((const char *)t.got.ptr, "<UploadId>") + 10, 16);
+        (void)snprintf(target, sizeof(target), "/%s/parts?partNumber=1&uploadId=%s", bucket, id);
+        (void)request(&t, HTTP_METHOD_PUT, target, NULL, "x-amz-copy-source", "/bucket/large",
+                      NULL);
+        assert_error(&t, 400, "InvalidRequest");
+        (void)request(&t, HTTP_METHOD_PUT, target, NULL, "x-amz-copy-source", "/bucket/large",
+                      "x-amz-copy-source-range", "bytes=1-5368709121", NULL);
+        assert_error(&t, 400, "InvalidRequest");
+        assert_body_has(&t, TOO_LARGE);
+        assert_int_equal(request(&t, HTTP_METHOD_PUT, target, NULL, "x-amz-copy-source",
+                                 "/bucket/large", "x-amz-copy-source-range",
+                                 "bytes=5368709120-5368800000", NULL),
+                         200);
+    }
+    free((void *)data.ptr);
+    toy_clear(&t);
+}
+
 /* Flips a byte in the middle of the bucket's only block. */
 static void damage(const char *bucket)
 {
@@ -322,6 +454,8 @@ int main(void)
         T(bytes_are_copied_between_buckets),
         T(a_copy_between_buckets_has_the_attributes_it_should),
         T(a_copy_that_breaks_off_leaves_nothing),
+        T(a_copy_ends_when_its_client_is_gone),
+        T(no_more_bytes_are_copied_than_a_put_may_have),
         T(damage_is_not_copied),
         T(a_part_is_copied_from_another_bucket),
     };
