@@ -470,6 +470,12 @@ static void handle_store(struct store_use *use, int status)
     }
 }
 
+/* What it does with the store does not end: a slow reader, mostly. */
+static void handle_lost(struct store_use *use)
+{
+    s3_cut(container_of(use, struct s3_exchange, use), ZERR_IO);
+}
+
 /* The operation begins when the bucket's store is open, if it needs it at all. */
 static void get_store(struct s3_exchange *x)
 {
@@ -477,6 +483,7 @@ static void get_store(struct s3_exchange *x)
 
     if (x->op != &S3_SERVICE && x->op != &S3_BUCKET && x->op != &S3_CREATE_BUCKET &&
         x->op != &S3_DELETE_BUCKET) {
+        x->use.lost = handle_lost;
         err = store_set_use(x->s3->stores, x->route.bucket, &x->use, handle_store);
     }
     if (err != ZKV_PENDING) {

@@ -292,6 +292,13 @@ static void handle_source(struct store_use *use, int status)
     }
 }
 
+static void handle_source_lost(struct store_use *use)
+{
+    struct s3_copy_state *s = container_of(use, struct s3_copy_state, source);
+
+    s3_cut(container_of(s, struct s3_exchange, u.copy), ZERR_IO);
+}
+
 static void copy_start(struct s3_exchange *x)
 {
     struct s3_copy_state *s = &x->u.copy;
@@ -331,6 +338,7 @@ static void copy_start(struct s3_exchange *x)
     } else if (is_same_bucket(x)) {
         open_source(x, x->store);
     } else {
+        s->source.lost = handle_source_lost;
         err = store_set_use(x->s3->stores, s->source_bucket, &s->source, handle_source);
         if (err != ZKV_PENDING) {
             handle_source(&s->source, err);

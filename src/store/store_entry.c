@@ -13,26 +13,63 @@
 
 #include "store/format.h"
 
+#define OUT_OF_SERVICE "out of service: "
 #define ASIDE_TRIES 100 /* names for a folder set aside in the same second */
 
-/* ---- who waits ---- */
+/* ---- who waits, and who has it ---- */
+
+static void list_add(struct use_list *l, struct store_use *use)
+{
+    use->next = NULL;
+    use->prev = l->last;
+    *(l->last != NULL ? &l->last->next : &l->first) = use;
+    l->last = use;
+    l->n++;
+}
+
+static void list_remove(struct use_list *l, struct store_use *use)
+{
+    *(use->prev != NULL ? &use->prev->next : &l->first) = use->next;
+    *(use->next != NULL ? &use->next->prev : &l->last) = use->prev;
+    use->next = use->prev = NULL;
+    l->n--;
+}
+
+void use_wait(struct store_entry *e, struct store_use *use)
+{
+    use->entry = e;
+    use->since_ns = set_now_ns(e->set);
+    list_add(&e->waiting, use);
+    e->set->n_waiting++;
+}
 
 void use_unlink(struct store_use *use)
 {
     struct store_entry *e = use->entry;
-    if (use->prev != NULL) {
-        use->prev->next = use->next;
-    } else {
-        e->waiting = use->next;
-    }
-    if (use->next != NULL) {
-        use->next->prev = use->prev;
-    } else {
-        e->last_waiting = use->prev;
-    }
+    list_remove(&e->waiting, use);
     use->entry = NULL;
-    use->next = use->prev = NULL;
     e->set->n_waiting--;
+}
+
+void use_begin(struct store_entry *e, struct store_use *use)
+{
+    use->entry = e;
+    use->store = e->store;
+    list_add(&e->users, use);
+}
+
+void use_finish(struct store_use *use)
+{
+    struct store_entry *e = use->entry;
+    struct store_set *set = e->set;
+    list_remove(&e->users, use);
+    use->entry = NULL;
+    if (e->users.n == 0) {
+        e->idle_ns = set_now_ns(set);
+        if (e->dying || set->n_waiting > 0 || atomic_load(&set->stopping)) {
+            set_kick(set);
+        }
+    }
 }
 
 void entry_answer(struct store_entry *e, int status)
@@ -49,14 +86,10 @@ void entry_answer(struct store_entry *e, int status)
 void entry_refuse(struct store_entry *e, int status)
 {
     /* Not those that come meanwhile. */
-    struct store_use *last = e->last_waiting;
-    while (last != NULL && e->waiting != NULL) {
-        struct store_use *use = e->waiting;
+    for (size_t n = e->waiting.n; n > 0 && e->waiting.first != NULL; n--) {
+        struct store_use *use = e->waiting.first;
         use_unlink(use);
         use->ready(use, status);
-        if (use == last) {
-            break;
-        }
     }
     if (e->removing && !e->set_aside) { /* else the job is moving its folder */
         entry_answer(e, status);
@@ -67,12 +100,44 @@ void entry_refuse(struct store_entry *e, int status)
 static void serve(struct store_entry *e)
 {
     struct store_use *use;
-    while ((use = e->waiting) != NULL && !e->dying && !e->removing) {
+    while ((use = e->waiting.first) != NULL && !e->dying && !e->removing) {
         use_unlink(use);
-        use->entry = e;
-        use->store = e->store;
-        e->n_uses++;
+        use_begin(e, use);
         use->ready(use, 0);
+    }
+}
+
+/* Those that have it are told that it has failed. They end in the call, or later. */
+static void tell_lost(struct store_entry *e)
+{
+    for (size_t n = e->users.n; n > 0 && e->users.first != NULL; n--) {
+        struct store_use *use = e->users.first;
+        void (*lost)(struct store_use *) = use->lost;
+        list_remove(&e->users, use);
+        list_add(&e->users, use);
+        use->lost = NULL;
+        if (lost != NULL) {
+            lost(use);
+        }
+    }
+}
+
+void entry_tick(struct store_entry *e, uint64_t now)
+{
+    uint64_t limit = STORE_WAIT_MS * UINT64_C(1000000);
+    while (e->waiting.first != NULL && now - e->waiting.first->since_ns >= limit) {
+        struct store_use *use = e->waiting.first;
+        use_unlink(use);
+        use->ready(use, ZERR_BUSY);
+    }
+    if (e->removing && !e->set_aside) {
+        if (now - e->answer_ns >= limit) {
+            entry_answer(e, ZERR_BUSY);
+        }
+        set_kick(e->set); /* it is for others again, or it has got an object meanwhile */
+    }
+    if (e->state == ENTRY_OPEN && e->noted && now - e->failed_ns >= limit) {
+        tell_lost(e);
     }
 }
 
@@ -177,6 +242,19 @@ static void become_failed(struct store_entry *e, int why, const char *what)
     entry_refuse(e, why);
 }
 
+/* OPEN or CLOSING, and its store has failed. */
+static void step_dying(struct store_entry *e)
+{
+    char text[sizeof(e->info.text) + 64];
+    if (!e->noted) {
+        e->noted = true;
+        e->failed_ns = set_now_ns(e->set);
+        (void)snprintf(text, sizeof(text), OUT_OF_SERVICE "%s", e->info.text);
+        note_failure(e, text);
+    }
+    entry_refuse(e, ZERR_IO);
+}
+
 /* It is no more. */
 static void drop(struct store_entry *e)
 {
@@ -228,7 +306,7 @@ static void begin_open(struct store_entry *e)
     }
     e->state = ENTRY_OPENING;
     e->info = (struct zerr_info){0};
-    e->dying = e->gone = false;
+    e->dying = e->noted = e->gone = false;
     e->told_ns = set_now_ns(set);
     submit(e, open_run, open_done);
 }
@@ -304,7 +382,7 @@ static void close_done(struct job *job)
     e->state = ENTRY_CLOSED;
     set_kick(set);
     if (e->dying) {
-        become_failed(e, ZERR_IO, "out of service: ");
+        become_failed(e, ZERR_IO, OUT_OF_SERVICE);
     } else if (moved) {
         bool gone = rc == 0 || set->root->ops->stat(set->root, e->name, &there) == ZERR_NOT_FOUND;
         e->state = gone ? ENTRY_MAKING : ENTRY_CLOSED;
@@ -336,7 +414,7 @@ static void handle_stopped(void *user, int status)
 
 void entry_begin_close(struct store_entry *e)
 {
-    assert(e->state == ENTRY_OPEN && e->n_uses == 0);
+    assert(e->state == ENTRY_OPEN && e->users.n == 0);
     e->state = ENTRY_CLOSING;
     store_stop(e->store, handle_stopped, e);
 }
@@ -354,7 +432,7 @@ static void step_removal(struct store_entry *e)
     if (entry_has_objects(e)) {
         entry_answer(e, ZERR_NOT_EMPTY);
         serve(e);
-    } else if (e->n_uses == 0) {
+    } else if (e->users.n == 0) {
         e->set_aside = true;
         entry_begin_close(e);
     }
@@ -422,13 +500,13 @@ void entry_make(struct store_entry *e)
 
 bool entry_is_idle(const struct store_entry *e)
 {
-    return e->state == ENTRY_OPEN && e->n_uses == 0 && e->waiting == NULL && !e->removing;
+    return e->state == ENTRY_OPEN && e->users.n == 0 && e->waiting.n == 0 && !e->removing;
 }
 
 static void step_open(struct store_entry *e)
 {
     if (e->dying || atomic_load(&e->set->stopping)) {
-        if (e->n_uses == 0) {
+        if (e->users.n == 0) {
             entry_begin_close(e);
         }
     } else if (!e->removing) {
@@ -441,11 +519,14 @@ static void step_open(struct store_entry *e)
 bool entry_wants_opening(const struct store_entry *e)
 {
     return (e->state == ENTRY_CLOSED || e->state == ENTRY_FAILED) &&
-           (e->waiting != NULL || e->removing);
+           (e->waiting.n > 0 || e->removing);
 }
 
 void entry_step(struct store_entry *e)
 {
+    if (e->dying && (e->state == ENTRY_OPEN || e->state == ENTRY_CLOSING)) {
+        step_dying(e);
+    }
     if (e->state == ENTRY_OPEN) {
         step_open(e);
     } else if (e->state == ENTRY_FAILED && entry_wants_opening(e) &&

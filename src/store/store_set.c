@@ -91,7 +91,7 @@ void set_drop_entry(struct store_entry *e)
 {
     struct store_set *set = e->set;
     size_t at = position(set, name_of(e));
-    assert(e->n_uses == 0 && e->waiting == NULL && e->answer == NULL);
+    assert(e->users.n == 0 && e->waiting.n == 0 && e->answer == NULL);
     set->n_entries--;
     memmove(set->entries + at, set->entries + at + 1,
             (set->n_entries - at) * sizeof(struct store_entry *));
@@ -295,23 +295,12 @@ int store_set_use(struct store_set *set, struct slice name, struct store_use *us
     if (atomic_load(&set->stopping)) {
         return ZERR_CANCELED;
     }
-    use->entry = e;
-    if (e->state == ENTRY_OPEN && e->waiting == NULL && !e->dying && !e->removing) {
-        use->store = e->store;
-        e->n_uses++;
+    if (e->state == ENTRY_OPEN && e->waiting.n == 0 && !e->dying && !e->removing) {
+        use_begin(e, use);
         return 0;
     }
     use->ready = ready;
-    use->since_ns = set_now_ns(set);
-    use->next = NULL;
-    use->prev = e->last_waiting;
-    if (use->prev != NULL) {
-        use->prev->next = use;
-    } else {
-        e->waiting = use;
-    }
-    e->last_waiting = use;
-    set->n_waiting++;
+    use_wait(e, use);
     set_kick(set);
     return ZKV_PENDING;
 }
@@ -322,13 +311,7 @@ void store_use_end(struct store_use *use)
     if (e != NULL && use->store == NULL) {
         use_unlink(use);
     } else if (e != NULL) {
-        use->entry = NULL;
-        if (--e->n_uses == 0) {
-            e->idle_ns = set_now_ns(e->set);
-            if (e->dying || e->set->n_waiting > 0 || atomic_load(&e->set->stopping)) {
-                set_kick(e->set);
-            }
-        }
+        use_finish(use);
     }
     use->store = NULL;
 }
@@ -450,28 +433,11 @@ bool store_set_wants_tick(const struct store_set *set)
     for (size_t i = 0; i < set->n_entries; i++) {
         const struct store_entry *e = set->entries[i];
         const struct store *st = store_of(e);
-        if (entry_is_idle(e) || (st != NULL && store_wants_tick(st))) {
+        if (entry_is_idle(e) || (st != NULL && (e->dying || store_wants_tick(st)))) {
             return true;
         }
     }
     return false;
-}
-
-/* Those that have waited long enough. */
-static void end_waits(struct store_entry *e, uint64_t now)
-{
-    uint64_t limit = STORE_WAIT_MS * MS_NS;
-    while (e->waiting != NULL && now - e->waiting->since_ns >= limit) {
-        struct store_use *use = e->waiting;
-        use_unlink(use);
-        use->ready(use, ZERR_BUSY);
-    }
-    if (e->removing && !e->set_aside) {
-        if (now - e->answer_ns >= limit) {
-            entry_answer(e, ZERR_BUSY);
-        }
-        set_kick(e->set); /* it is for others again, or it has got an object meanwhile */
-    }
 }
 
 void store_set_tick(struct store_set *set)
@@ -483,7 +449,7 @@ void store_set_tick(struct store_set *set)
         if (st != NULL && store_wants_tick(st)) {
             store_tick(st);
         }
-        end_waits(e, now);
+        entry_tick(e, now);
     }
     while (set_close_idlest(set, set->config.idle_ms * MS_NS)) {
     }

@@ -26,9 +26,10 @@
  * Only where STORES_OPEN_MAX are open does another one wait, and the longest idle is closed at once
  * for it; if none is idle it waits for one.
  *
- * fatal() of a store ends that store alone: nobody gets it any more, the requests that have it end
- * (all that is left to it is to fail them), it is stopped and closed, and FAILED. Its next opening
- * recovers it as the next start of the server would: from what is on the device. Only what
+ * fatal() of a store ends that store alone: that is noted, nobody gets it any more or waits for it
+ * (ZERR_IO), the requests that have it end (all that is left to it is to fail them; readers may go on
+ * for STORE_WAIT_MS, then they are told lost()), it is stopped and closed, and FAILED. Its next
+ * opening recovers it as the next start of the server would: from what is on the device. Only what
  * store_set_stop() reports remembers it.
  *
  * Crash safety. A store is made by mkdir, and an empty folder is an empty store (as DIR itself
@@ -104,13 +105,16 @@ size_t store_set_count(const struct store_set *); /* without home */
 /* ---- using one --------------------------------------------------------------------------------
  */
 
-/* The user embeds it, zeroed. */
+/* The user embeds it, zeroed but for lost(). */
 struct store_use {
     struct store *store; /* valid while it is not NULL */
+    /* The store has failed and the use must end soon, at once or later: nothing that it does comes
+     * to an end of its own now. Called once at most; NULL: it always ends soon. Not for home. */
+    void (*lost)(struct store_use *);
     /* The set's. */
     struct store_entry *entry; /* NULL: nothing, or home */
     void (*ready)(struct store_use *, int status);
-    struct store_use *next, *prev;
+    struct store_use *next, *prev; /* of those that wait, or of those that have it */
     uint64_t since_ns;
 };
 

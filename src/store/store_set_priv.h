@@ -16,14 +16,19 @@ enum entry_state {
     ENTRY_FAILED,
 };
 
+struct use_list {
+    struct store_use *first, *last;
+    size_t n;
+};
+
 struct store_entry {
     struct store_set *set;
     char name[STORE_NAME_MAX + 1];
     int64_t born_ms;
     enum entry_state state;
-    unsigned n_uses; /* OPEN only */
-    struct store_use *waiting, *last_waiting;
-    uint64_t idle_ns; /* OPEN without uses: since when */
+    struct use_list waiting;
+    struct use_list users; /* OPEN only */
+    uint64_t idle_ns;      /* OPEN without uses: since when */
 
     /* What store_set_create() or store_set_remove() asked for, and is to be answered. */
     store_done_fn answer;
@@ -40,12 +45,13 @@ struct store_entry {
     struct zerr_info info; /* why it failed */
     uint64_t told_ns;      /* progress */
 
-    bool gone;   /* OPENING has not found its folder */
-    bool handed; /* CLOSING: the store has stopped, the job destroys it */
-    bool dying;  /* the store has called fatal() */
-    int why;     /* FAILED */
-    uint64_t failed_ns;
-    char *told; /* the failure that was noted last; NULL: none since it was open */
+    bool gone;          /* OPENING has not found its folder */
+    bool handed;        /* CLOSING: the store has stopped, the job destroys it */
+    bool dying;         /* the store has called fatal() */
+    bool noted;         /* ... and it was acted upon, at failed_ns */
+    int why;            /* FAILED */
+    uint64_t failed_ns; /* FAILED, or dying */
+    char *told;         /* the failure that was noted last; NULL: none since it was open */
 
     bool was_used;
     struct store_stats last; /* when it was closed last: what there is */
@@ -92,6 +98,10 @@ bool entry_has_objects(const struct store_entry *); /* OPEN */
 /* All that wait, and a removal, are told. */
 void entry_refuse(struct store_entry *, int status);
 void entry_answer(struct store_entry *, int status); /* a creation or removal, if there is one */
-void use_unlink(struct store_use *);                 /* it waits no more */
+void use_wait(struct store_entry *, struct store_use *);
+void use_unlink(struct store_use *); /* it waits no more */
+void use_begin(struct store_entry *, struct store_use *);
+void use_finish(struct store_use *);
+void entry_tick(struct store_entry *, uint64_t now); /* ends what has lasted long enough */
 
 #endif

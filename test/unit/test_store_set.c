@@ -592,12 +592,14 @@ static void a_fatal_error_ends_one_store_alone(void **state)
     store_fail(u.use.store, "made up by the test");
     ask(&late, "dying");
     workers_inline_drain(&workers);
-    assert_int_equal(late.status, ZKV_PENDING); /* as long as it is used */
+    assert_int_equal(late.status, ZERR_IO); /* though it is used still */
+    assert_int_equal(erase("dying"), ZERR_IO);
+    assert_non_null(strstr(notes, "dying: 0 out of service: made up by the test"));
+    size_t told = strlen(notes);
     put(other.use.store, "goes on");
     store_use_end(&u.use);
     workers_inline_drain(&workers);
-    assert_int_equal(late.status, ZERR_IO);
-    assert_non_null(strstr(notes, "dying: 0 out of service: made up by the test"));
+    assert_int_equal(strlen(notes), told); /* once */
     assert_int_equal(use(&u, "dying"), ZERR_IO);
     pass(STORE_RETRY_MS);
     assert_int_equal(use(&u, "dying"), 0);
@@ -606,6 +608,51 @@ static void a_fatal_error_ends_one_store_alone(void **state)
     store_use_end(&u.use);
     store_use_end(&other.use);
     assert_int_equal(stop_set(), ZERR_IO); /* the session is not forgotten */
+    assert_int_equal(open_set(NULL), 0);
+}
+
+static unsigned n_lost;
+
+static void on_lost(struct store_use *use)
+{
+    (void)use;
+    n_lost++;
+}
+
+static void on_lost_end(struct store_use *use)
+{
+    n_lost++;
+    store_use_end(use);
+}
+
+static void who_keeps_one_that_has_failed_is_told_to_let_it_go(void **state)
+{
+    static struct user users[5];
+    (void)state;
+    n_lost = 0;
+    assert_int_equal(create("dying"), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(use(&users[i], "dying"), 0);
+        users[i].use.lost = i == 4 ? NULL : i % 2 == 0 ? on_lost : on_lost_end;
+    }
+    store_use_end(&users[2].use);
+    store_fail(users[0].use.store, "made up by the test");
+    workers_inline_drain(&workers);
+    assert_true(store_set_wants_tick(set));
+    pass(STORE_WAIT_MS - 1000);
+    assert_int_equal(n_lost, 0);
+    pass(2000);
+    assert_int_equal(n_lost, 3);
+    pass(2000);
+    assert_int_equal(n_lost, 3); /* once */
+    assert_null(users[1].use.store);
+    store_use_end(&users[0].use);
+    store_use_end(&users[4].use);
+    workers_inline_drain(&workers);
+    pass(STORE_RETRY_MS);
+    assert_int_equal(use(&users[0], "dying"), 0);
+    store_use_end(&users[0].use);
+    assert_int_equal(stop_set(), ZERR_IO);
     assert_int_equal(open_set(NULL), 0);
 }
 
@@ -998,6 +1045,7 @@ int main(void)
         T(a_damaged_one_is_refused_and_the_others_live),
         T(one_whose_folder_is_gone_is_no_more),
         T(a_fatal_error_ends_one_store_alone),
+        T(who_keeps_one_that_has_failed_is_told_to_let_it_go),
         T(one_with_objects_is_not_removed),
         T(a_removal_waits_for_those_who_use_it),
         T(one_with_objects_is_refused_though_it_is_used),
