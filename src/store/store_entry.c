@@ -443,7 +443,7 @@ static void step_removal(struct store_entry *e)
 static void make_run(struct job *job)
 {
     struct store_entry *e = container_of(job, struct store_entry, job);
-    struct vfs *home = e->set->config.others.vfs, *root = e->set->root;
+    struct vfs *home = e->set->config.others.vfs, *root = e->root;
     struct vfs_dirent there = {0};
     int rc = 0;
     if (root == NULL) {
@@ -493,6 +493,7 @@ static void make_done(struct job *job)
 void entry_make(struct store_entry *e)
 {
     e->vfs = NULL;
+    e->root = e->set->root; /* which the end of another creation may change meanwhile */
     submit(e, make_run, make_done);
 }
 

@@ -41,6 +41,7 @@ struct store_entry {
     struct job job;
     int job_status;
     struct vfs *vfs;       /* the store's folder; MAKING: the folder of all, if it was not there */
+    struct vfs *root;      /* MAKING: the set's when that began */
     struct store *store;   /* OPEN, CLOSING */
     struct zerr_info info; /* why it failed */
     uint64_t told_ns;      /* progress */
