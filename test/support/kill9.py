@@ -86,7 +86,7 @@ class Torture:
         self.log = self.work / "log"
         self.server = None
         self.kills = collections.Counter()
-        self.n_acked = self.n_open = self.n_cut = self.n_rolling = 0
+        self.n_acked = self.n_open = self.n_cut = self.n_rolling = self.n_uploads = 0
         self.unhappy = collections.Counter()
         self.start_seconds = 0.02
         self.new_store(0)
@@ -95,6 +95,7 @@ class Torture:
         self.dir = self.work / ("store-%d" % number)
         self.dir.mkdir(mode=0o700)
         self.history = h.History()
+        self.uploads = {}
 
     def start(self, options=(), threads=4):
         self.server = Server(self.program, self.dir, self.log, options, threads)
@@ -116,11 +117,16 @@ class Torture:
         self.history.settle(found)
         return found
 
+    def compare_uploads(self, address, dice):
+        self.n_uploads += asyncio.run(
+            swarm.survey_uploads(address, self.history, self.uploads, dice))
+
     def load(self, address, dice, cycle):
         """Ends with the server gone."""
         process = self.server.process
         clients = swarm.Swarm(address, self.history, swarm.MIXED, dice.choice((8, 8, 16, 32, 64)),
                               "%s.%d" % (self.seed, cycle))
+        clients.uploads = self.uploads
         last = dice.uniform(0.02, 0.13)
         stops = dice.random() < 0.25
         grace = dice.uniform(0, 0.03) if stops else 0
@@ -162,6 +168,7 @@ class Torture:
         found = self.compare(address, wanted)
         if groups is not None:
             groups.check_groups(found)
+        self.compare_uploads(address, dice)
         acked, opened = self.history.n_acked, self.history.n_open
         self.clients = self.load(address, dice, number)
         self.n_acked += self.history.n_acked - acked
@@ -172,6 +179,10 @@ class Torture:
         address = self.start()
         found = self.compare(address, list(self.history.state))
         self.clients.check_groups(found)
+        dice = random.Random(self.seed)
+        while self.uploads:
+            self.compare_uploads(address, dice)
+        found = self.compare(address, list(self.history.state))
         self.clients = None
         self.server.stop()
         verify = subprocess.run([self.tool("zipkvverify"), "-dir", self.dir], text=True,
@@ -210,9 +221,10 @@ def main():
             raise
     torture.finish_store()
     kills = ", ".join("%s %d" % k for k in sorted(torture.kills.items()))
-    print("%d cycles: %d answers, %d requests without one, %d uploads cut; kills: %s; %d of them with "
-          "more than one block open; refusals: %s" % (
-              cycles, torture.n_acked, torture.n_open, torture.n_cut, kills, torture.n_rolling,
+    print("%d cycles: %d answers, %d requests without one, %d uploads cut, %d multipart uploads "
+          "looked at; kills: %s; %d of them with more than one block open; refusals: %s" % (
+              cycles, torture.n_acked, torture.n_open, torture.n_cut, torture.n_uploads, kills,
+              torture.n_rolling,
               dict(torture.unhappy) or "none"))
 
 

@@ -37,6 +37,28 @@ NARROW = Load(
 Reply = collections.namedtuple("Reply", "status headers body")
 
 
+class Upload:
+    """A multipart upload, of one part. acked: its part; ending: told to complete or to abort."""
+
+    def __init__(self, key, number, md5):
+        self.key, self.number, self.md5 = key, number, md5
+        self.acked = self.ending = False
+
+    def path(self, upload_id):
+        return BUCKET + urllib.parse.quote(self.key) + "?uploadId=" + upload_id
+
+    def etag(self):
+        return hashlib.md5(bytes.fromhex(self.md5)).hexdigest() + "-1"
+
+    async def complete(self, wire, history, upload_id, who):
+        """The operation and the answer to it."""
+        history.values[self.number] = h.Value(self.etag(), text_of(self.number), self.md5)
+        op = history.begin(h.PUT, self.key, self.number, None, who)
+        return op, await wire.request("POST", [self.path(upload_id)], (), (
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
+            "</CompleteMultipartUpload>" % self.md5).encode())
+
+
 def body_of(number, size):
     begin = number.encode() + b"\n"
     at = hash_of(number) % (len(POOL) - size) if size < len(POOL) else 0
@@ -120,6 +142,7 @@ class Swarm:
         self.unhappy = collections.Counter()  # answers 5xx
         self.refused = []  # if strict: their operations, with the values they would have written
         self.cut = 0  # uploads cut by the client
+        self.uploads = {}  # multipart uploads that are there: id -> Upload
         self.clients = [Client(self, i, "%s.%d" % (seed, i)) for i in range(n_clients)]
 
     async def run(self):
@@ -234,37 +257,38 @@ class Client:
         await self.store(h.SWAP, etag="0" * 32)
 
     async def do_parts(self):
-        """A multipart upload, of one part; one in four is left where it is, one in four aborted."""
+        """A multipart upload; one in four is left where it is, one in four aborted."""
         key = self.key()
         number, body, headers = self.fresh()
-        md5 = hashlib.md5(body)
-        etag = hashlib.md5(md5.digest()).hexdigest() + "-1"
+        upload = Upload(key, number, hashlib.md5(body).hexdigest())
         del self.history.values[number]  # nothing may be seen before the end
-        path = BUCKET + urllib.parse.quote(key)
-        reply = await self.wire.request("POST", [path + "?uploads"], headers)
+        reply = await self.wire.request("POST", [BUCKET + urllib.parse.quote(key) + "?uploads"], headers)
         if reply.status == 200:
-            path += "?uploadId=" + ET.fromstring(reply.body).findtext(NS + "UploadId")
+            upload_id = ET.fromstring(reply.body).findtext(NS + "UploadId")
+            path = upload.path(upload_id)
+            self.swarm.uploads[upload_id] = upload
             reply = await self.wire.request("PUT", [path + "&partNumber=1"], (), body)
+            upload.acked = reply.status == 200
         end = self.dice.random()
         if reply.status == 200 and end < 0.25:
             return
+        upload.ending = True
         if reply.status == 200 and end < 0.5:
             reply = await self.wire.request("DELETE", [path])
         elif reply.status == 200:
-            self.history.values[number] = h.Value(etag, text_of(number), md5.hexdigest())
-            op = self.history.begin(h.PUT, key, number, None, self.name)
-            reply = await self.wire.request("POST", [path], (), (
-                "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
-                "</CompleteMultipartUpload>" % md5.hexdigest()).encode())
+            op, reply = await upload.complete(self.wire, self.history, upload_id, self.name)
             if self.answered(op, reply, 200):
-                if etag.encode() not in reply.body:
+                if upload.etag().encode() not in reply.body:
                     raise h.Wrong("multipart %r: %s" % (key, reply.body))
-                self.etags[key] = etag
+                self.etags[key] = upload.etag()
+                del self.swarm.uploads[upload_id]
             return
         if reply.status >= 500:
             self.swarm.unhappy[reply.status] += 1
         elif reply.status != 204:
             raise h.Wrong("multipart %r: status %d %s" % (key, reply.status, reply.body))
+        else:
+            del self.swarm.uploads[upload_id]
 
     async def do_abort(self):
         """Cuts the connection in the middle of the body: nothing of it may ever be seen."""
@@ -389,6 +413,46 @@ class Client:
             self.history.end(op, h.SEEN, None, listed.pop(op.key, (None, 0))[0])
         if listed:
             raise h.Wrong("listed, but no key of ours: %s" % list(listed))
+
+
+async def survey_uploads(address, history, uploads, dice):
+    """All is quiet: the uploads that began are there, with the parts that were acknowledged, and none
+    that was ended. Then one in three is completed, one in three aborted, and the rest stay. Returns
+    how many there were."""
+    wire = Wire(address)
+    listed = ET.fromstring((await wire.request("GET", ["/bucket/?uploads"])).body)
+    listed = {e.findtext(NS + "UploadId") for e in listed.iterfind(NS + "Upload")}
+    n = len(uploads)
+    for upload_id, upload in list(uploads.items()):
+        reply = await wire.request("GET", [upload.path(upload_id)])
+        there = reply.status == 200
+        if not there and (reply.status != 404 or b"<Code>NoSuchUpload</Code>" not in reply.body):
+            raise h.Wrong("upload of %r: status %d %s" % (upload.key, reply.status, reply.body))
+        if there != (upload_id in listed):
+            raise h.Wrong("upload of %r: the two lists disagree" % upload.key)
+        if not there and not upload.ending:
+            raise h.Wrong("upload of %r is gone" % upload.key)
+        if there:
+            etags = [e.findtext(NS + "ETag").strip('"')
+                     for e in ET.fromstring(reply.body).iterfind(NS + "Part")]
+            if etags != [upload.md5] and (upload.acked or etags):
+                raise h.Wrong("upload of %r: acknowledged: %s, listed: %s, sent: %s" % (
+                    upload.key, upload.acked, etags, upload.md5))
+        end = dice.random()
+        if there and etags and not upload.ending and end < 0.33:
+            op, reply = await upload.complete(wire, history, upload_id, "survey")
+            if reply.status != 200:
+                raise h.Wrong("upload of %r: status %d %s" % (upload.key, reply.status, reply.body))
+            history.end(op)
+        elif there and end < 0.66:
+            reply = await wire.request("DELETE", [upload.path(upload_id)])
+            if reply.status != 204:
+                raise h.Wrong("upload of %r: status %d %s" % (upload.key, reply.status, reply.body))
+        elif there:
+            continue
+        del uploads[upload_id]
+    wire.cut()
+    return n
 
 
 def object_number(history, method, key, reply):
