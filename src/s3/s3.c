@@ -442,6 +442,15 @@ static bool let_in(struct s3_exchange *x)
     return false;
 }
 
+/* Whether it is about a bucket that must be there: to be told before what that one does not have, or
+ * what is not offered, but not before what is wrong with the request itself. */
+static bool wants_bucket(const struct s3_route *r)
+{
+    int status = r->op == S3_OP_ERROR ? s3_error_of(r->error)->status : 404;
+
+    return r->bucket.len > 0 && r->op != S3_OP_CREATE_BUCKET && (status == 404 || status == 501);
+}
+
 /* Whether those who ask may do this at all. */
 static bool is_permitted(const struct s3_exchange *x)
 {
@@ -521,11 +530,10 @@ static void handle_request(struct http_handler *handler, struct http_stream *str
     s3_route_parse(req->method, req->target, req->arena, &x->route);
     if (!is_permitted(x)) {
         s3_refuse(x, S3_FORBIDDEN, NULL);
+    } else if (wants_bucket(&x->route) && !store_set_has(x->s3->stores, x->route.bucket)) {
+        s3_refuse(x, S3_NO_SUCH_BUCKET, NULL);
     } else if (x->route.op == S3_OP_ERROR) {
         s3_refuse(x, x->route.error, NULL);
-    } else if (x->route.op != S3_OP_LIST_BUCKETS && x->route.op != S3_OP_CREATE_BUCKET &&
-               !store_set_has(x->s3->stores, x->route.bucket)) {
-        s3_refuse(x, S3_NO_SUCH_BUCKET, NULL);
     } else if (s3_head_refused(&x->head, &message) != S3_N_CODES) {
         s3_refuse(x, s3_head_refused(&x->head, &message), message);
     } else {

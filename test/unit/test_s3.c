@@ -18,6 +18,18 @@ static void what_is_not_there_is_plainly_not_there(void **state)
         &t, "<Message>The specified bucket does not exist</Message>"); /* minio-go compares it */
     (void)request(&t, HTTP_METHOD_PUT, "/bucket2/k", "x", NULL);
     assert_error(&t, 404, "NoSuchBucket");
+    static const char *const targets[] = {"/other?policy", "/other?tagging", "/other?torrent",
+                                          "/other/k?tagging", "/other/k?versionId=7"};
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
+        (void)request(&t, HTTP_METHOD_GET, targets[i], NULL, NULL);
+        assert_error(&t, 404, "NoSuchBucket");
+        (void)request(&t, HTTP_METHOD_DELETE, targets[i], NULL, NULL);
+        assert_error(&t, 404, "NoSuchBucket");
+    }
+    (void)request(&t, HTTP_METHOD_GET, "/other?%zz", NULL, NULL);
+    assert_error(&t, 400, "InvalidURI");
+    (void)request(&t, HTTP_METHOD_GET, "/bucket?policy", NULL, NULL);
+    assert_error(&t, 404, "NoSuchBucketPolicy");
     (void)request(&t, HTTP_METHOD_GET, "/bucket/%zz", NULL, NULL);
     assert_error(&t, 400, "InvalidURI");
     toy_clear(&t);
