@@ -4,7 +4,7 @@
  *
  * What the object's checksum is to be is s3_assembly.c's. A request that is sent again, since its
  * answer was lost, finds no upload: if the object is just what the named parts make, it is answered as
- * the first one was. */
+ * the first one was; not if it is damaged since: then the client had better send it again. */
 #include "s3/s3_exchange.h"
 
 #include <openssl/evp.h>
@@ -60,7 +60,7 @@ static void complete_failed(struct s3_exchange *x, int err)
     struct object obj;
 
     if (err == ZERR_NO_UPLOAD && s->list.n > 0 && store_lookup(x->store, x->route.key, &obj) == 0 &&
-        is_made_of(&obj, s->list.parts, s->list.n)) {
+        !obj.damaged && is_made_of(&obj, s->list.parts, s->list.n)) {
         respond_completed(x, &obj, NULL);
     } else {
         s3_fail(x, err);

@@ -12,6 +12,7 @@
 #ifndef ZKV_TEST_S3_TOY_H
 #define ZKV_TEST_S3_TOY_H
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -102,6 +103,36 @@ static inline int teardown(void **state)
     close_store();
     vfs_posix_close(vfs);
     return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Finds the bytes in one of the store's block files and changes one of them, behind its back. */
+static inline void damage_on_disk(struct slice bytes, size_t at)
+{
+    char path[128];
+    uint8_t *p = NULL, *data = malloc(8 << 20);
+    ssize_t n = 0;
+    int fd;
+
+    assert_non_null(data);
+    close_store(); /* sealed now */
+    open_store(0);
+    for (int i = 0; i < 20 && p == NULL; i++) {
+        (void)snprintf(path, sizeof(path), "%s/block%010d", dir, i);
+        fd = open(path, O_RDONLY);
+        n = fd < 0 ? 0 : read(fd, data, 8 << 20);
+        p = n > 0 ? memmem(data, (size_t)n, bytes.ptr, bytes.len) : NULL;
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+    }
+    assert_non_null(p);
+    assert_int_equal(chmod(path, 0600), 0);
+    fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    p[at] ^= 1;
+    assert_int_equal(pwrite(fd, p + at, 1, (off_t)(p - data) + (off_t)at), 1);
+    (void)close(fd);
+    free(data);
 }
 
 /* ---- the toy transport ---- */

@@ -1,6 +1,4 @@
 /* GetObject and HeadObject: streaming, ranges, conditions, damage. */
-#include <fcntl.h>
-
 #include "support/s3_toy.h"
 
 static void an_object_is_stored_and_comes_back_with_all_its_headers(void **state)
@@ -142,36 +140,6 @@ static void conditions_on_reading_hold(void **state)
                              "Fri, 31 Dec 9999 00:00:00 GMT", NULL),
                      304);
     toy_clear(&t);
-}
-
-/* Finds the bytes in one of the store's block files and changes one of them, behind its back. */
-static void damage_on_disk(struct slice bytes, size_t at)
-{
-    char path[128];
-    uint8_t *p = NULL, *data = malloc(8 << 20);
-    ssize_t n = 0;
-    int fd;
-
-    assert_non_null(data);
-    close_store(); /* sealed now */
-    open_store(0);
-    for (int i = 0; i < 20 && p == NULL; i++) {
-        (void)snprintf(path, sizeof(path), "%s/block%010d", dir, i);
-        fd = open(path, O_RDONLY);
-        n = fd < 0 ? 0 : read(fd, data, 8 << 20);
-        p = n > 0 ? memmem(data, (size_t)n, bytes.ptr, bytes.len) : NULL;
-        if (fd >= 0) {
-            (void)close(fd);
-        }
-    }
-    assert_non_null(p);
-    assert_int_equal(chmod(path, 0600), 0);
-    fd = open(path, O_WRONLY);
-    assert_true(fd >= 0);
-    p[at] ^= 1;
-    assert_int_equal(pwrite(fd, p + at, 1, (off_t)(p - data) + (off_t)at), 1);
-    (void)close(fd);
-    free(data);
 }
 
 static void damage_found_before_the_head_is_no_such_key(void **state)

@@ -277,10 +277,32 @@ static void a_part_can_be_a_range_of_an_object(void **state)
     toy_clear(&t);
 }
 
+static void a_damaged_object_is_not_completed_again(void **state)
+{
+    struct toy t = {0};
+    char id[17], parts[1024] = "";
+    struct slice body = pattern(300000);
+
+    (void)state;
+    begin_upload("/bucket/k", id);
+    assert_int_equal(send_part(&t, "/bucket/k", id, 1, body), 200);
+    part_xml(parts, sizeof(parts), 1, &t);
+    assert_int_equal(complete(&t, "/bucket/k", id, parts), 200);
+    assert_int_equal(complete(&t, "/bucket/k", id, parts), 200);
+    damage_on_disk(slice_of(body.ptr, 1000), 5);
+    (void)request(&t, HTTP_METHOD_GET, "/bucket/k", NULL, NULL); /* it is found, and marked */
+    assert_error(&t, 404, "NoSuchKey");
+    (void)complete(&t, "/bucket/k", id, parts);
+    assert_error(&t, 404, "NoSuchUpload");
+    free((void *)body.ptr);
+    toy_clear(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(an_upload_in_parts_is_an_object),
+        T(a_damaged_object_is_not_completed_again),
         T(what_is_wrong_is_said),
         T(parts_and_uploads_are_listed),
         T(a_part_can_be_a_range_of_an_object),
