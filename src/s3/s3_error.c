@@ -54,6 +54,8 @@ static const struct s3_error TABLE[S3_N_CODES] = {
     [S3_INVALID_REQUEST] = {400, "InvalidRequest", "The request is not valid."},
     [S3_INVALID_URI] = {400, "InvalidURI", "The URI could not be parsed."},
     [S3_KEY_TOO_LONG] = {400, "KeyTooLongError", "Your key is longer than 1024 bytes."},
+    [S3_MALFORMED_ACL] = {400, "MalformedACLError",
+                          "The XML you provided was not well-formed or is no access list."},
     [S3_MALFORMED_TRAILER] = {400, "MalformedTrailerError",
                               "The trailers of the body are not those that were announced, or not "
                               "well-formed."},

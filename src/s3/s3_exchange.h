@@ -38,7 +38,6 @@
 #define S3_WARN_KINDS 32 /* one for each enum zerr, 0 for the rest */
 
 #define S3_REQUEST_ID_LEN 16
-#define S3_OWNER "zipkvserver" /* of everything, where S3 names an owner */
 
 struct s3_exchange;
 

@@ -91,30 +91,18 @@ static void acl_body(struct s3_exchange *x, struct slice data)
     s3_body_add(x, &x->u.body, data);
 }
 
-static size_t count(struct slice body, const char *text)
-{
-    size_t n = 0, len = strlen(text);
-    const uint8_t *p = body.ptr, *end = body.ptr + body.len;
-
-    while (len <= (size_t)(end - p) && (p = memmem(p, (size_t)(end - p), text, len)) != NULL) {
-        p += len;
-        n++;
-    }
-    return n;
-}
-
-/* A list that is set is as it was read before, or gives something to others: to a group (URI), to an
- * address, or to an ID that is not the owner's. */
-static bool names_others(struct slice body)
-{
-    return body.len > 0 && (count(body, "URI>") > 0 || count(body, "EmailAddress>") > 0 ||
-                            count(body, "ID>") != 2 * count(body, "ID>" S3_OWNER "<"));
-}
-
+/* No list: the headers said all. */
 static void acl_end(struct s3_exchange *x)
 {
-    if (names_others(buf_slice(&x->u.body))) {
+    struct slice body = buf_slice(&x->u.body);
+    int err = body.len == 0 ? 0 : s3_xml_check_acl(body, x->req->arena);
+
+    if (err == ZERR_UNSUPPORTED) {
         s3_refuse(x, S3_NOT_IMPLEMENTED, "Only the owner has access here.");
+    } else if (err == ZERR_INVALID) {
+        s3_refuse(x, S3_MALFORMED_ACL, NULL);
+    } else if (err != 0) {
+        s3_fail(x, err);
     } else {
         s3_respond_empty(x, 200);
     }

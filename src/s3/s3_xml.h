@@ -38,6 +38,7 @@ int s3_xml_finish(struct s3_xml *, const char *root) ZKV_MUST_CHECK;
 #define S3_XML_MAX_BYTES (2u << 20) /* of a request's body */
 #define S3_XML_MAX_DEPTH 16
 #define S3_DELETE_MAX_KEYS 1000
+#define S3_OWNER "zipkvserver" /* of everything, where S3 names an owner */
 
 struct s3_delete_key {
     struct slice key;   /* cut at KEY_MAX_BYTES + 1 bytes, which tells that it is too long */
@@ -61,6 +62,12 @@ int s3_xml_parse_delete(struct slice body, struct arena *,
 /* Reads <CreateBucketConfiguration>: the text of its <LocationConstraint>, in the arena; empty if
  * there is none. An empty body is like that. Errors: ZERR_INVALID, ZERR_NOMEM. */
 int s3_xml_parse_create(struct slice body, struct arena *, struct slice *ret) ZKV_MUST_CHECK;
+
+/* ---- access lists ---- */
+
+/* Reads <AccessControlPolicy>. 0: it is the owner's, and gives nothing to anybody else.
+ * Errors: ZERR_UNSUPPORTED (it does), ZERR_INVALID, ZERR_NOMEM. */
+int s3_xml_check_acl(struct slice body, struct arena *) ZKV_MUST_CHECK;
 
 /* ---- CompleteMultipartUpload ---- */
 

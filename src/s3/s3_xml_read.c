@@ -1,6 +1,6 @@
 /* Reading the XML of requests (s3_xml.h).
  *
- * Both documents are a root with items in it, and items with fields: expat calls back for each
+ * Documents are a root with items in it, and items with fields (in one kind both lie deeper): expat calls back for each
  * element, the reader follows the depth, and a document says which elements it wants. Those it does
  * not know are passed over with all they hold. Without a DOCTYPE there are no entities to expand, so
  * what expat needs is bounded by the body. */
@@ -11,10 +11,14 @@
 #include "base/num.h"
 #include "store/record.h"
 
+#define S3_GRANTS_MAX 100 /* of one list, as on S3 */
+
 /* A kind of document. Functions give ZERR_* to stop with it. */
 struct document {
     const char *root, *item;
     size_t min_items, max_items;
+    unsigned item_depth;      /* 2 (in the root), or below */
+    bool deep;                /* fields may be anywhere below the root */
     int (*begin)(void *user); /* an item */
     /* A field of the item, or of the root: its number, from 1; 0: not wanted. */
     int (*field)(bool in_item, struct slice name);
@@ -79,10 +83,10 @@ static void on_start(void *user, const XML_Char *raw_name, const XML_Char **attr
     if (r->depth > S3_XML_MAX_DEPTH || r->field != 0 ||
         (r->depth == 1 && !slice_eq_str(name, r->doc->root))) {
         check(r, ZERR_INVALID);
-    } else if (r->depth == 2 && slice_eq_str(name, r->doc->item)) {
+    } else if (r->depth == r->doc->item_depth && slice_eq_str(name, r->doc->item)) {
         begin_item(r);
-    } else if (r->depth == 2 || (r->depth == 3 && r->in_item)) {
-        int field = r->doc->field(r->depth == 3, name);
+    } else if (r->depth == 2 || (r->depth == 3 && r->in_item) || (r->depth > 2 && r->doc->deep)) {
+        int field = r->doc->field(r->in_item, name);
 
         check(r, field < 0 ? field : 0);
         r->field = field > 0 ? field : 0;
@@ -111,7 +115,7 @@ static void on_end(void *user, const XML_Char *name)
         int field = r->field;
         r->field = 0;
         check(r, r->doc->text(r->user, field, slice_of(r->text, r->text_len)));
-    } else if (r->err == 0 && r->depth == 2 && r->in_item) {
+    } else if (r->err == 0 && r->depth == r->doc->item_depth && r->in_item) {
         r->in_item = false;
         check(r, r->doc->end(r->user));
     }
@@ -212,6 +216,7 @@ int s3_xml_parse_delete(struct slice body, struct arena *arena, struct s3_delete
 {
     static const struct document doc = {.root = "Delete",
                                         .item = "Object",
+                                        .item_depth = 2,
                                         .min_items = 1,
                                         .max_items = S3_DELETE_MAX_KEYS,
                                         .begin = delete_begin,
@@ -274,6 +279,64 @@ int s3_xml_parse_create(struct slice body, struct arena *arena, struct slice *re
         *ret = c.location;
     }
     return err;
+}
+
+/* ---- access lists ---- */
+
+enum { ACL_OWNER = 1, ACL_GRANTEE, ACL_PERMISSION };
+
+struct acl_state {
+    bool has_grantee, has_permission; /* the grant */
+};
+
+static int acl_begin(void *user)
+{
+    *(struct acl_state *)user = (struct acl_state){0};
+    return 0;
+}
+
+/* Groups have a URI. */
+static int acl_field(bool in_item, struct slice name)
+{
+    if (slice_eq_str(name, "URI") || slice_eq_str(name, "EmailAddress")) {
+        return ZERR_UNSUPPORTED;
+    }
+    if (slice_eq_str(name, "ID")) {
+        return in_item ? ACL_GRANTEE : ACL_OWNER;
+    }
+    return in_item && slice_eq_str(name, "Permission") ? ACL_PERMISSION : 0;
+}
+
+static int acl_text(void *user, int field, struct slice text)
+{
+    struct acl_state *a = user;
+
+    a->has_grantee |= field == ACL_GRANTEE;
+    a->has_permission |= field == ACL_PERMISSION;
+    return field == ACL_PERMISSION || slice_eq_str(text, S3_OWNER) ? 0 : ZERR_UNSUPPORTED;
+}
+
+static int acl_end(void *user)
+{
+    const struct acl_state *a = user;
+
+    return a->has_grantee && a->has_permission ? 0 : ZERR_INVALID;
+}
+
+int s3_xml_check_acl(struct slice body, struct arena *arena)
+{
+    static const struct document doc = {.root = "AccessControlPolicy",
+                                        .item = "Grant",
+                                        .max_items = S3_GRANTS_MAX,
+                                        .item_depth = 3,
+                                        .deep = true,
+                                        .begin = acl_begin,
+                                        .field = acl_field,
+                                        .text = acl_text,
+                                        .end = acl_end};
+    struct acl_state a = {0};
+
+    return read_document(body, &doc, &a, arena);
 }
 
 /* ---- CompleteMultipartUpload ---- */
@@ -368,6 +431,7 @@ int s3_xml_parse_complete(struct slice body, struct arena *arena, struct s3_comp
 {
     static const struct document doc = {.root = "CompleteMultipartUpload",
                                         .item = "Part",
+                                        .item_depth = 2,
                                         .min_items = 1,
                                         .max_items = PART_MAX,
                                         .begin = part_begin,

@@ -75,6 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct s3_delete_list list;
 
     complete(body, &arena);
+    (void)!s3_xml_check_acl(body, &arena);
     if (s3_xml_parse_delete(body, &arena, &list) == 0) {
         require(list.n >= 1 && list.n <= S3_DELETE_MAX_KEYS);
         for (size_t i = 0; i < list.n; i++) {

@@ -36,6 +36,20 @@ static void an_access_list_that_opens_nothing_is_accepted(void **state)
         GRANT("<URI>http://acs.amazonaws.com/groups/global/AllUsers</URI>"),
         GRANT("<ID>someone</ID>"), /* s3cmd setacl --acl-grant=read:someone */
         GRANT("<EmailAddress>a@b.example</EmailAddress>"),
+        GRANT("<URI >http://acs.amazonaws.com/groups/global/AllUsers</URI >"),
+        GRANT("<x:URI xmlns:x=\"http://s3.amazonaws.com/doc/2006-03-01/\">AllUsers</x:URI>"),
+        GRANT("<ID>zipkvserver</ID><ID>some<!-- -->one</ID>"),
+        GRANT("<ID>zipkvserver </ID>"),
+        "<AccessControlPolicy><Owner><ID>someone</ID></Owner></AccessControlPolicy>",
+    };
+    static const char *const NO_LIST[] = {
+        "garbage",
+        "<AccessControlPolicy>",
+        "<Policy/>",
+        "<!DOCTYPE x><AccessControlPolicy/>",
+        GRANT(""),
+        "<AccessControlPolicy><AccessControlList><Grant><Grantee><ID>zipkvserver</ID></Grantee>"
+        "</Grant></AccessControlList></AccessControlPolicy>",
     };
     struct toy t = {0}, list = {0};
 
@@ -58,6 +72,26 @@ static void an_access_list_that_opens_nothing_is_accepted(void **state)
         (void)request(&t, HTTP_METHOD_PUT, "/bucket/k?acl", OPEN[i], NULL);
         assert_error(&t, 501, "NotImplemented");
     }
+    for (size_t i = 0; i < sizeof(NO_LIST) / sizeof(NO_LIST[0]); i++) {
+        (void)request(&t, HTTP_METHOD_PUT, "/bucket/k?acl", NO_LIST[i], NULL);
+        assert_error(&t, 400, "MalformedACLError");
+    }
+    assert_int_equal(
+        request(&t, HTTP_METHOD_PUT, "/bucket/k?acl", GRANT("<ID >zipkvserver</ID >"), NULL), 200);
+    /* The same in UTF-16. */
+    uint8_t wide[2 * 400];
+    size_t n = 0;
+    for (const char *p = OPEN[0]; *p != '\0'; p++) {
+        assert_in_range(n, 0, sizeof(wide) - 4);
+        n = n == 0 ? (wide[0] = 0xff, wide[1] = 0xfe, 2) : n;
+        wide[n++] = (uint8_t)*p;
+        wide[n++] = 0;
+    }
+    toy_init(&t, HTTP_METHOD_PUT, "/bucket/k?acl");
+    set_body(&t, slice_of(wide, n));
+    begin(&t);
+    finish(&t);
+    assert_error(&t, 501, "NotImplemented");
     (void)request(&t, HTTP_METHOD_PUT, "/bucket/none?acl", "", NULL);
     assert_error(&t, 404, "NoSuchKey");
     (void)request(&t, HTTP_METHOD_PUT, "/bucket/k?acl", "x", "Content-MD5",
