@@ -271,6 +271,7 @@ static void on_tick(uv_timer_t *timer)
 {
     struct server *s = timer->data;
     struct status_figures figures;
+    store_expire_uploads(s->store);
     store_tick(s->store);
     store_set_tick(s->stores);
     if (s->state == SERVING) {
@@ -595,6 +596,7 @@ static int start_serving(struct server *s, struct zerr_info *info)
     }
     (void)uv_prepare_start(&s->prepare, on_prepare);
     s->state = SERVING;
+    store_expire_uploads(s->store);
     const struct status_where where = {
         s->addr_text,         s->host_text,        s->config->bucket,         s->config->dir,
         s->config->auth_path, s->tls_cert != NULL, store_set_count(s->stores)};

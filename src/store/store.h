@@ -74,6 +74,11 @@ void store_destroy(struct store *);
 void store_tick(struct store *);
 bool store_wants_tick(const struct store *);
 
+/* Gives up multipart uploads that nobody has completed for seven days. Looks at most once an hour,
+ * so it may be called often: by a server when the store is open, and with the ticks. A new upload
+ * calls it too; tools, which are to leave uploads alone, do not. */
+void store_expire_uploads(struct store *);
+
 struct store_stats {
     struct index_totals totals; /* as of the last round */
     uint64_t disk_bytes;        /* all block files */

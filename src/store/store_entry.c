@@ -273,6 +273,7 @@ static void open_done(struct job *job)
         e->state = ENTRY_OPEN;
         e->was_used = true;
         e->idle_ns = set_now_ns(set);
+        store_expire_uploads(e->store);
         if (e->told != NULL) {
             set_note(e, LOG_INFO, "can be used again");
             free(e->told);

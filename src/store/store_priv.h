@@ -357,8 +357,6 @@ struct extents reader_all_extents(const struct reader *);
 void index_job_submit(struct store *, struct index_job *);
 
 /* upload.c */
-/* Gives up uploads that nobody has completed for UPLOAD_MAX_AGE_MS. Now and then. */
-void uploads_expire(struct store *);
 
 /* lane.c */
 void lane_kick(struct store *);

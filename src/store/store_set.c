@@ -446,6 +446,9 @@ void store_set_tick(struct store_set *set)
     for (size_t i = 0; i < set->n_entries; i++) {
         struct store_entry *e = set->entries[i];
         struct store *st = store_of(e);
+        if (st != NULL) {
+            store_expire_uploads(st);
+        }
         if (st != NULL && store_wants_tick(st)) {
             store_tick(st);
         }

@@ -31,7 +31,7 @@ int store_begin_upload(struct store *st, const struct upload_spec *spec,
                          .mtime_ms = spec->mtime_ms};
     int rc = change_submit(st, &rec, NULL, &(struct change_answer){.begun = done, .user = user});
     if (rc == 0) {
-        uploads_expire(st);
+        store_expire_uploads(st);
     }
     return rc;
 }
@@ -72,9 +72,12 @@ int store_lookup_upload(struct store *st, struct slice key, uint64_t upload)
 #define EXPIRE_CHECK_MS (3600ll * 1000)
 #define EXPIRE_MAX 100 /* at a time */
 
-void uploads_expire(struct store *st)
+void store_expire_uploads(struct store *st)
 {
     int64_t now = st->vfs->ops->wall_ms(st->vfs);
+    if (st->stopping || st->failed) {
+        return;
+    }
     if (st->uploads_checked_ms != 0 && now - st->uploads_checked_ms < EXPIRE_CHECK_MS &&
         now >= st->uploads_checked_ms) {
         return;

@@ -827,9 +827,11 @@ static void who_waits_for_one_that_is_removed_hears_so(void **state)
     assert_int_equal(late.status, ZERR_NOT_FOUND);
 }
 
+static uint64_t last_upload;
+
 static void on_begun(void *user, int status, uint64_t upload)
 {
-    (void)upload;
+    last_upload = upload;
     *(int *)user = status;
 }
 
@@ -846,6 +848,40 @@ static void uploads_under_way_do_not_keep_it(void **state)
     assert_int_equal(status, 0);
     store_use_end(&u.use);
     assert_int_equal(erase("partly"), 0);
+}
+
+static uint64_t begin_upload(struct store *st)
+{
+    const struct upload_spec spec = {.key = SLICE_LIT("half"), .mtime_ms = 0};
+    int status = ZKV_PENDING;
+    assert_int_equal(store_begin_upload(st, &spec, on_begun, &status), 0);
+    workers_inline_drain(&workers);
+    assert_int_equal(status, 0);
+    assert_int_equal(store_lookup_upload(st, SLICE_LIT("half"), last_upload), 0);
+    return last_upload;
+}
+
+/* Without another upload that begins there. */
+static void uploads_are_given_up_after_a_week_by_themselves(void **state)
+{
+    enum { DAY_MS = 24 * 3600 * 1000 };
+    struct user u;
+    (void)state;
+    assert_int_equal(create("partly"), 0);
+    assert_int_equal(use(&u, "partly"), 0);
+    uint64_t upload = begin_upload(u.use.store);
+    pass(6ull * DAY_MS);
+    assert_int_equal(store_lookup_upload(u.use.store, SLICE_LIT("half"), upload), 0);
+    pass(2ull * DAY_MS); /* while it is open */
+    assert_int_equal(store_lookup_upload(u.use.store, SLICE_LIT("half"), upload), ZERR_NO_UPLOAD);
+    upload = begin_upload(u.use.store);
+    store_use_end(&u.use);
+    pass(STORE_IDLE_MS);
+    assert_int_equal(set_count_live(set), 0);
+    watch.ahead_ms += 8ull * DAY_MS; /* while it is closed */
+    assert_int_equal(use(&u, "partly"), 0);
+    assert_int_equal(store_lookup_upload(u.use.store, SLICE_LIT("half"), upload), ZERR_NO_UPLOAD);
+    store_use_end(&u.use);
 }
 
 /* ---- ends between two steps ---- */
@@ -1053,6 +1089,7 @@ int main(void)
         T(one_with_objects_is_not_removed_while_it_closes),
         T(who_waits_for_one_that_is_removed_hears_so),
         T(uploads_under_way_do_not_keep_it),
+        T(uploads_are_given_up_after_a_week_by_themselves),
         T(every_end_of_a_creation_leaves_one_or_none),
         T(every_end_of_a_removal_leaves_all_or_none),
         T(home_s_name_must_not_be_a_folder_s),
