@@ -188,6 +188,26 @@ static void commits_may_use_the_threads_of_the_others_when_those_are_free(void *
     run_all(f);
 }
 
+/* As many as there are threads for, and more that wait. */
+static void stores_that_take_long_hold_up_nobody_else(void **state)
+{
+    struct fixture *f = *state;
+    struct test_job stores[JOB_STORE_THREADS + 2], reads[3];
+    for (size_t i = 0; i < JOB_STORE_THREADS + 2; i++) {
+        stores[i] = make(f, JOB_STORE, 's');
+        stores[i].gated = true;
+        submit(&stores[i]);
+    }
+    pause_ms(20);
+    for (size_t i = 0; i < 3; i++) {
+        reads[i] = make(f, (enum job_class)i, 'r');
+        reads[i].opens_gate = i == 2;
+        submit(&reads[i]);
+    }
+    run_all(f); /* nobody lost patience: a read has opened the gate */
+    assert_int_equal(f->n_done, JOB_STORE_THREADS + 5);
+}
+
 static void with_one_thread_a_commit_waits_for_one_job_at_most(void **state)
 {
     struct fixture *f = *state;
@@ -238,6 +258,7 @@ static int four_threads(void)
         TEST(every_job_is_run_and_done_once_each_time_it_is_submitted),
         TEST(a_commit_runs_while_bodies_and_reads_occupy_their_threads),
         TEST(commits_may_use_the_threads_of_the_others_when_those_are_free),
+        TEST(stores_that_take_long_hold_up_nobody_else),
     };
     return cmocka_run_group_tests_name("workers, four threads", tests, NULL, NULL);
 }
@@ -247,6 +268,7 @@ static int one_thread(void)
     const struct CMUnitTest tests[] = {
         TEST(neither_run_nor_done_is_called_by_submit),
         TEST(every_job_is_run_and_done_once_each_time_it_is_submitted),
+        TEST(stores_that_take_long_hold_up_nobody_else),
         TEST(with_one_thread_a_commit_waits_for_one_job_at_most),
         TEST(with_one_thread_commits_in_a_row_let_the_others_through),
         TEST(bodies_and_reads_take_turns),
