@@ -188,6 +188,8 @@ static void tell(const struct change_answer *a, int status, const struct object 
 {
     if (a->stored != NULL) {
         a->stored(a->user, status, status == 0 ? obj : NULL);
+    } else if (a->completed != NULL) {
+        a->completed(a->user, status, status == 0 ? obj : NULL, 0);
     } else if (a->begun != NULL) {
         a->begun(a->user, status, status == 0 ? seq : 0);
     } else if (a->done != NULL) {

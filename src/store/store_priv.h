@@ -338,6 +338,7 @@ void put_abort_all(struct store *, int status, bool complete_too);
 struct change_answer {
     store_done_fn done;
     void (*stored)(void *user, int status, const struct object *);
+    void (*completed)(void *user, int status, const struct object *, size_t at); /* at: 0 */
     void (*begun)(void *user, int status, uint64_t seq);
     void *user;
 };

@@ -242,25 +242,18 @@ static void complete_run(struct index_job *j)
     c->status = find_parts(c);
 }
 
-static void on_completed(void *user, int status, const struct object *obj)
-{
-    struct complete *c = user;
-    c->done(c->user, status, obj, 0);
-    complete_free(c);
-}
-
 static void complete_found(struct index_job *j)
 {
     struct complete *c = container_of(j, struct complete, base);
     int rc = store_saw_index(j->st, c->status);
     if (rc == 0) {
         rc = change_submit(j->st, &c->rec, &c->cond,
-                           &(struct change_answer){.stored = on_completed, .user = c});
+                           &(struct change_answer){.completed = c->done, .user = c->user});
     }
     if (rc != 0) {
         c->done(c->user, rc, NULL, c->at);
-        complete_free(c);
     }
+    complete_free(c);
 }
 
 int store_complete_upload(struct store *st, const struct complete_spec *spec,
