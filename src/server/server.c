@@ -326,7 +326,8 @@ static void prepare_process(struct server *s)
     struct rlimit wanted = {s->nofile.rlim_max, s->nofile.rlim_max};
     rlim_t have = setrlimit(RLIMIT_NOFILE, &wanted) == 0 ? wanted.rlim_cur : s->nofile.rlim_cur;
     /* Each connection may have a block file open besides itself. */
-    rlim_t peers = have > OWN_FDS ? (have - OWN_FDS) / 2 : 0;
+    rlim_t own = have / 2 < OWN_FDS ? have / 2 : OWN_FDS; /* fewer stores open, then */
+    rlim_t peers = (have - own) / 2;
     s->max_peers = peers > PEERS_MAX ? PEERS_MAX : peers < PEERS_MIN ? PEERS_MIN : (unsigned)peers;
 }
 

@@ -26,7 +26,7 @@ grep -E '^(warn|error)' "$SERVER_LOG" | grep -v 503 && fail "bad requests fill t
 [ -z "${ZKV_TLS:-}" ] || exit 0 # the rest is the same with TLS
 
 trap '' PIPE # what is written to a connection that was closed
-# 100 descriptors are 18 connections: 40 uploads cannot all be there, those that are go on, and
+# 100 descriptors are 25 connections: 40 uploads cannot all be there, those that are go on, and
 # when they end there is room again.
 SERVER_WRAP="prlimit --nofile=100"
 start_server "$STORE"
@@ -51,7 +51,7 @@ for fd in "${fds[@]}"; do
     exec {fd}>&-
 done
 [ "$n_stored" -ge 10 ] || fail "only $n_stored of 40 uploads were stored"
-[ "$n_stored" -le 18 ] || fail "$n_stored uploads were stored with 18 connections"
+[ "$n_stored" -le 25 ] || fail "$n_stored uploads were stored with 25 connections"
 expect_eq "served again" "$(http "$SERVER_BUCKET/")" 200
 ok "more connections than descriptors: $n_stored of 40 uploads stored, no spinning"
 stop_server INT

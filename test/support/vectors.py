@@ -20,6 +20,9 @@ ANSWER = re.compile(rb"HTTP/1\.1 (\d\d\d) [^\r\n]*\r\nServer: ")
 # that mean something only there, bodies of methods that have none, no Host.
 EARLY = re.compile(r" /(now|mid|bye|hold) |(GET|HEAD|DELETE|POST|OPTIONS) \S+ \d+h (len=[1-9]|chunked)")
 
+# What a PUT of S3 refuses by its length.
+TOO_LARGE = {"the largest length is 2^63 - 1"}
+
 # Vectors of which nginx takes fewer requests than we do, and why that is no hole: nobody could place
 # the end of a request elsewhere.
 PATHS = "nginx decodes the path; here a key is no path, and is decoded when its operation is chosen"
@@ -101,11 +104,15 @@ def ours(address):
     for name, data, trace in read_vectors():
         data = re.sub(rb"(?i)(?<=\nHost: )h(?=\r|:80\r)", b"localhost", data, 1)
         data = re.sub(rb"(?i)http://h(?=[:/ ])", b"http://localhost", data, 1)
+        data = re.sub(rb"PUT /(now|mid) ", rb"PUT /none/\1 ", data)  # no such bucket: refused at once
+        if b"chunked" not in data.lower():  # else S3 wants another header
+            data = data.replace(b"PUT /x ", b"PUT /x/x ")
         wanted = wanted_statuses(trace)
         for how, parts in cuts(data):
             got = exchange(address, parts)
             n += 1
             same = len(got) == len(wanted) and all(w is None or w == g for w, g in zip(wanted, got))
+            same = same or name in TOO_LARGE and got == [400]
             early = EARLY.search(" " + trace) or b"HTTP/1.0" in data
             if not same and not (early and 0 < len(got) < len(wanted)):
                 failures += 1
