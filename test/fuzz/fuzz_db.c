@@ -86,30 +86,34 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool raw = fuzz_byte(&in) % 2 == 0;
     struct vfs *vfs = vfs_mem_create(1);
     struct buf file = {0};
-    struct seen seen = {0}, tail = {0};
-    struct db_summary summary, again;
+    struct seen seen = {0}, tail = {0}, alone = {0};
+    struct db_summary summary, again, last;
+    struct slice whole;
 
-    if (raw) {
-        vfs_mem_put(vfs, NAME, slice_of(in.p, in.n));
-    } else {
+    if (!raw) {
         fuzz_make_db(&in, &file);
-        vfs_mem_put(vfs, NAME, buf_slice(&file));
     }
+    whole = raw ? slice_of(in.p, in.n) : buf_slice(&file);
+    vfs_mem_put(vfs, NAME, whole);
     require(db_batch_create(&seen.batch) == 0);
     if (scan(vfs, (struct db_pos){0}, &seen, &summary) == 0) {
         require(summary.end.off <= summary.file_len && summary.end.rev == seen.rev);
         require(summary.last_member.off <= summary.end.off);
-        tail.rev = summary.last_member.rev;
+        tail.rev = alone.rev = summary.last_member.rev;
         require(scan(vfs, summary.last_member, &tail, &again) == 0);
         /* What is stale behind the end is told by the last number; a member without one, which no
          * writer of ours makes, knows less of it than the whole file. */
-        if (again.state.last_seq == summary.state.last_seq) {
+        vfs_mem_put(vfs, NAME, slice_of(whole.ptr, summary.end.off));
+        require(scan(vfs, summary.last_member, &alone, &last) == 0);
+        if (last.state.last_seq == summary.state.last_seq) {
             require(again.end.off == summary.end.off && again.end.rev == summary.end.rev);
         }
+        db_summary_finish(&last);
         db_summary_finish(&again);
         db_summary_finish(&summary);
         write_again(vfs, &seen);
     }
+    buf_finish(&alone.bytes);
     db_batch_destroy(seen.batch);
     buf_finish(&tail.bytes);
     buf_finish(&seen.bytes);
