@@ -33,16 +33,16 @@ static void parse_headers(struct slice value)
     (void)(s3_change_condition(&head, &change) == 0);
 }
 
-/* Metadata in the query of a link. */
+/* Headers in the query of a link. */
 static void parse_link(struct slice target, struct arena *arena)
 {
     const struct http_request link = {.target = target, .arena = arena}, *req = &link;
     struct s3_head head = {0};
 
     if (s3_link_headers(&req, &head) == 0) {
-        require(req->n_headers == head.n_meta);
+        require(req->n_headers >= head.n_meta);
         for (size_t i = 0; i < req->n_headers; i++) {
-            require(s3_is_meta_name(req->headers[i].name));
+            require(s3_has_prefix_nocase(req->headers[i].name, "x-amz-"));
             require(s3_header_value_ok(req->headers[i].name));
             require(s3_header_value_ok(req->headers[i].value));
         }
