@@ -74,12 +74,12 @@ struct vfs_ops {
     int (*rename)(struct vfs *, const char *from, const char *to); /* replaces `to` */
     int (*unlink)(struct vfs *, const char *name);
     int (*sync_dir)(struct vfs *);
-    /* Calls back for each entry but "." and ".."; a non-zero return stops and is returned. */
     /* A directory of that name: made, mode 0700 (ZERR_EXISTS); opened as a vfs of its own, to be
      * closed by close_dir when its files are. rename() above moves directories too. */
     int (*make_dir)(struct vfs *, const char *name);
     int (*open_dir)(struct vfs *, const char *name, struct vfs **ret);
     void (*close_dir)(struct vfs *);
+    /* Calls back for each entry but "." and ".."; a non-zero return stops and is returned. */
     int (*list)(struct vfs *, int (*each)(void *user, const struct vfs_dirent *), void *user);
     int (*stat)(struct vfs *, const char *name, struct vfs_dirent *ret); /* ret->name = name */
     /* flock(2), exclusive, held until close; creates the file and writes `who` into it.
