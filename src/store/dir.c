@@ -194,19 +194,17 @@ bool dir_is_unsealed(const struct dir_block *b, const struct db_state *s)
     return false;
 }
 
-int dir_settle(struct vfs_file *f, bool *ret_cached)
+int dir_settle(struct vfs_file *f, struct dir_settled *ret)
 {
     const struct vfs_ops *ops = f->vfs->ops;
     int rc = ops->datasync(f);
+    *ret = (struct dir_settled){.failed = rc != 0};
     if (rc != 0 && rc != ZERR_IO) {
         return rc;
     }
-    bool cached = ops->drop_cache(f) != 0;
-    if (rc == ZERR_IO && !cached) {
+    ret->cached = ops->drop_cache(f) != 0;
+    if (rc == ZERR_IO && !ret->cached) {
         rc = ops->datasync(f);
-    }
-    if (rc == 0) {
-        *ret_cached = cached;
     }
     return rc;
 }

@@ -38,9 +38,12 @@ int dir_open_block(struct vfs *, const struct dir_block *, bool writable,
 /* Before a file is built upon: what it shows is on the disk then, whatever a crash left in the cache.
  * A sync that fails may only bring the news of write-back that failed earlier, when nobody asked:
  * what was lost then goes with the cache, and a second sync speaks for what the disk has.
- * *ret_cached: the cache could not be dropped, VFS_DIRECT shows more truth.
  * Errors: ZERR_IO: the disk fails now, or what it lost cannot be told from what it has. */
-int dir_settle(struct vfs_file *, bool *ret_cached) ZKV_MUST_CHECK;
+struct dir_settled {
+    bool failed; /* the first sync did: somebody should be told */
+    bool cached; /* the cache could not be dropped: VFS_DIRECT shows more truth */
+};
+int dir_settle(struct vfs_file *, struct dir_settled *ret) ZKV_MUST_CHECK;
 
 /* May the block hold records that the db does not have? (format.h: not sealed when the last member
  * was written, or newer.) */

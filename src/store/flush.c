@@ -278,13 +278,15 @@ int db_flush_run(struct store *st)
     const struct vfs_ops *ops = st->vfs->ops;
     struct iovec iov = {(void *)(uintptr_t)member.ptr, member.len};
     if (!st->db_given_up) {
+        int bad;
         rc = ops->pwritev(st->db_file, &iov, 1, st->db_end.off);
         if (rc != 0) {
-            st->db_given_up = ops->truncate(st->db_file, st->db_end.off) != 0;
+            bad = ops->truncate(st->db_file, st->db_end.off);
         } else {
-            rc = ops->datasync(st->db_file);
-            st->db_given_up = rc != 0;
+            rc = bad = ops->datasync(st->db_file);
         }
+        st->db_given_up = bad != 0;
+        st->db_error = bad != 0 ? bad : st->db_error;
     }
     if (st->db_given_up) { /* also when the last try to move it failed: it is never synced again */
         rc = move_to_next_id(st, &member);
@@ -299,9 +301,19 @@ int db_flush_run(struct store *st)
     return rc;
 }
 
+void flush_report(struct store *st)
+{
+    if (st->db_error != 0) {
+        store_note(st, LOG_WARN, "history: a sync of its file failed (%s), a new file takes over",
+                   zerr_str(st->db_error));
+        st->db_error = 0;
+    }
+}
+
 void flush_finish(struct store *st)
 {
     int rc = st->lane_status;
+    flush_report(st);
     struct round *r = &st->round;
     for (size_t i = 0; i < r->n_blocks; i++) {
         if (r->blocks[i].failed) {

@@ -43,11 +43,12 @@ struct recovery {
     uint64_t n_unflushed;   /* of these, those seen up to mark.last_seq */
     uint64_t index_session; /* that the index has seen, also if it was then made anew (I3) */
     uint64_t in_tx;
-    bool from_mark;     /* the db was read from the index's mark on */
-    bool in_tail;       /* what is applied comes from unsealed blocks */
-    bool lost;          /* a member in the middle cannot be read */
-    uint64_t rev;       /* of the next record from the tail */
-    uint8_t *zero_seen; /* the original's db: per block, 1: named, 2: an object at offset 0 */
+    bool from_mark;      /* the db was read from the index's mark on */
+    bool in_tail;        /* what is applied comes from unsealed blocks */
+    bool lost;           /* a member in the middle cannot be read */
+    bool db_sync_failed; /* and could be settled nevertheless */
+    uint64_t rev;        /* of the next record from the tail */
+    uint8_t *zero_seen;  /* the original's db: per block, 1: named, 2: an object at offset 0 */
     size_t n_zero_seen;
     bool *zeroed; /* per block of the view: its header was wiped after its first sync */
 };
@@ -293,8 +294,9 @@ static int open_db(struct recovery *r, uint32_t id)
     st->db_id = id;
     int rc = st->vfs->ops->open(st->vfs, name, VFS_WRITE, &st->db_file);
     if (rc == 0) {
-        bool cached;
-        rc = dir_settle(st->db_file, &cached);
+        struct dir_settled settled;
+        rc = dir_settle(st->db_file, &settled);
+        r->db_sync_failed = settled.failed;
     }
     if (rc != 0) {
         return zerr_fail(r->info, rc, vfs_last_errno(), "%s cannot be opened for writing", name);
@@ -802,6 +804,11 @@ static void report(struct recovery *r)
 {
     struct store *st = r->st;
     const struct store_stats *s = &st->stats;
+    if (r->tail.failed_syncs > 0 || r->db_sync_failed) {
+        store_note(st, LOG_WARN,
+                   "the disk has reported that it could not write: what it has was read from it");
+    }
+    flush_report(st);
     if (s->recovered > 0 || s->torn > 0) {
         store_note(st, LOG_INFO,
                    "recovered %llu records that were not in the history yet; dropped %llu "

@@ -261,6 +261,7 @@ struct store {
     bool db_exists;
     struct vfs_file *db_file;
     bool db_given_up; /* a sync or cut of it failed: no more appends, the next id takes over */
+    int db_error;     /* of that sync or cut, until flush_report() has told it */
     uint32_t db_id;
     struct db_pos db_last, db_end;
     uint64_t db_members;
@@ -370,6 +371,7 @@ int flush_begin(struct store *) ZKV_MUST_CHECK; /* loop: what the member says be
 int flush_add(struct store *, const struct record *) ZKV_MUST_CHECK;
 int db_flush_run(struct store *) ZKV_MUST_CHECK; /* worker; also recovery */
 void flush_finish(struct store *);               /* loop: st->lane_status */
+void flush_report(struct store *); /* loop; also recovery: says that a db file was given up */
 /* At start: a new file with the next id in large members, if small ones waste a quarter of this one and
  * at least DB_WASTE_MIN. The old one is removed when the new one is on disk. Blocks. */
 int db_rewrite(struct store *) ZKV_MUST_CHECK;

@@ -137,9 +137,10 @@ static int collect_block(struct vfs *vfs, struct tail *t, const struct dir_block
     *b = (struct tail_block){.file = file, .keep_end = BLOCK_HEADER_BYTES};
     int rc = dir_open_block(vfs, file, false, &f);
     if (rc == 0 && t->settle) {
-        bool cached;
-        rc = dir_settle(f, &cached);
-        if (rc == 0 && cached) {
+        struct dir_settled settled;
+        rc = dir_settle(f, &settled);
+        t->failed_syncs += settled.failed;
+        if (rc == 0 && settled.cached) {
             char name[FILE_NAME_BYTES];
             block_name(name, file->number, !file->open);
             rc = vfs->ops->open(vfs, name, VFS_READ | VFS_DIRECT, &direct);

@@ -58,6 +58,7 @@ struct tail {
     uint64_t max_session; /* in headers and numbers */
     uint64_t n_accounted; /* numbers that were acknowledged, not in the db, and a record has */
     uint64_t torn, damaged;
+    unsigned failed_syncs; /* of blocks that could be settled nevertheless */
     bool settle;
 };
 

@@ -90,6 +90,8 @@ void world_expect_well_again(struct world *);
 /* Opens (the second time without its index), looks at the keys, writes, stops, some times over.
  * lost: the store has said that acknowledged objects may be lost. */
 void world_expect_clean_start(struct world *, bool lost);
+/* A call failed: there must be a warning or an error. */
+void world_expect_told(const struct world *);
 void world_report(const struct world *, const char *text, unsigned key, int rc);
 
 #endif

@@ -193,6 +193,26 @@ static bool one_fault(const struct recipe *r, const struct world_image *image,
     return untouched;
 }
 
+static void each_failed_sync_is_told(const struct recipe *r, const struct world_image *image)
+{
+    for (uint64_t n = 1, failed = 1; failed > 0; n++) {
+        struct world w;
+        begin(&w, r, image);
+        w.n = n;
+        vfs_mem_fail(w.f.vfs, MEM_SYNC, n, ZERR_IO, MEM_ONCE);
+        int rc = fx_open(&w.f);
+        failed = vfs_mem_failed(w.f.vfs);
+        vfs_mem_fail(w.f.vfs, 0, 0, 0, MEM_ONCE);
+        if (rc == 0) {
+            if (failed > 0) {
+                world_expect_told(&w);
+            }
+            fx_kill(&w.f);
+        }
+        world_finish(&w);
+    }
+}
+
 static void sweep(const struct recipe *r, unsigned number)
 {
     static const int errors[] = {ZERR_IO, ZERR_NO_SPACE, ZERR_LIMIT, ZERR_NOMEM};
@@ -214,6 +234,7 @@ static void sweep(const struct recipe *r, unsigned number)
             }
         }
     }
+    each_failed_sync_is_told(r, &image);
     buf_finish(&as.text);
     world_image_finish(&image);
 }

@@ -28,6 +28,10 @@ static bool one_fault(const char *what, enum store_sync sync, void (*work)(struc
     bool untouched = vfs_mem_failed(w.f.vfs) == 0;
     world_expect_keys(&w, false);
     vfs_mem_fail(w.f.vfs, 0, 0, 0, MEM_ONCE);
+    if (ops == MEM_SYNC && !untouched) {
+        world_expect_told(
+            &w); /* even if nobody was refused anything: the disk is not to be trusted */
+    }
     world_expect_well_again(&w);
     bool fatal = w.f.fatal;
     if (end == END_STOP) {
@@ -115,6 +119,7 @@ static void no_descriptors_at_any_call_loses_nothing(void **state)
 static void the_same_holds_with_sync_block(void **state)
 {
     (void)state;
+    sweep("sync", STORE_SYNC_BLOCK, MEM_SYNC, ZERR_IO, MEM_ONCE);
     sweep("change", STORE_SYNC_BLOCK, MEM_CHANGES, ZERR_IO, MEM_ONCE);
     sweep("change", STORE_SYNC_BLOCK, MEM_CHANGES, ZERR_IO, MEM_FROM_THEN_ON);
     sweep("change", STORE_SYNC_BLOCK, MEM_CHANGES, ZERR_NO_SPACE, MEM_ONCE);
