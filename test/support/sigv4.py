@@ -116,9 +116,9 @@ class Signer:
 
     # ---- bodies ----
 
-    def chunks(self, headers, body, size, trailers=None, spoil=None):
+    def chunks(self, headers, body, size, trailers=None, spoil=None, hexadecimal=b"%x"):
         """The signed chunks of a body, continuing the signature in the headers. spoil: "chunk",
-        "last", "trailer" or "trailer-signature" is made wrong."""
+        "last", "trailer" or "trailer-signature" is made wrong. hexadecimal: how sizes are written."""
         first = {n.lower(): v for n, v in headers}
         previous, stamp = first["authorization"][-64:], first["x-amz-date"]
         out = b""
@@ -129,7 +129,7 @@ class Signer:
             previous = mac(self.key(stamp), text).hex()
             if spoil == ("chunk" if data else "last"):
                 previous = ("0" if previous[0] != "0" else "1") + previous[1:]
-            out += b"%x;chunk-signature=%s\r\n" % (len(data), previous.encode())
+            out += (hexadecimal + b";chunk-signature=%s\r\n") % (len(data), previous.encode())
             out += data + b"\r\n" if data else b""
         if trailers is None:
             return out + b"\r\n"
