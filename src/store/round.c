@@ -1,16 +1,17 @@
 /* Commit rounds: what 200 means.
  *
  *   begin   (loop)    takes waiting commits in order, checks their conditions against what is
- *                     published, hands out sequence numbers, reserves room for deletes and copies.
+ *                     published, reserves room for deletes and copies.
  *                     A commit that depends on an earlier one of the same round (same key, and it
  *                     is a delete or has a condition) waits for the next round.
- *   run     (worker)  writes heads, records and what is left of the bodies, neighbours in one write;
+ *   run     (worker)  numbers those whose bodies are what they should be (round_write.c); writes heads,
+ *                     records and what is left of the bodies, neighbours in one write;
  *                     syncs each block that got one, and the directory if one of them is new; one
  *                     short index transaction; the batch.
  *   finish  (loop)    publishes and answers, in number order.
  *
  * What breaks half-way:
- *   one upload's MD5 is wrong      its frame is written VOID, its number stays unused; the others go on
+ *   one upload's MD5 is wrong      its frame is written VOID and gets no number; the others go on
  *   no space for a write           the whole round fails with NO_SPACE; its frames become VOID
  *   a write or a sync fails        the whole round fails with IO; the block is poisoned; its numbers
  *                                  are declared void (lane.c) before anybody is answered
@@ -123,7 +124,7 @@ static struct round_block *round_block(struct round *r, struct block *b)
     return &r->blocks[r->n_blocks++];
 }
 
-/* Takes one commit into the round: status, room, numbers, the rest of its bytes. */
+/* Takes one commit into the round: status, room, time, the rest of its bytes. */
 static void take(struct store *st, struct commit *c, int64_t now_ms)
 {
     struct round *r = &st->round;
@@ -151,7 +152,6 @@ static void take(struct store *st, struct commit *c, int64_t now_ms)
     rb->end = c->off + c->frame_len > rb->end ? c->off + c->frame_len : rb->end;
     c->touched = true;
     for (size_t i = 0; i < c->n_recs; i++) {
-        c->recs[i].seq = r->next_seq++;
         if (c->recs[i].mtime_ms == 0) {
             c->recs[i].mtime_ms = now_ms;
         }
@@ -230,7 +230,6 @@ bool round_begin(struct store *st)
         r->n_items++;
         take(st, c, now_ms);
     }
-    st->next_seq = r->next_seq;
     if (st->cfg.sync == STORE_SYNC_ACK && st->unsynced >= st->unsynced_max / 2) {
         for (struct block *b = st->open_blocks; b != NULL; b = b->next) {
             if (b->dirty > 0 && b->state != BLOCK_POISONED) {
@@ -490,6 +489,7 @@ static bool finish_blocks(struct store *st)
 void round_finish(struct store *st)
 {
     struct round *r = &st->round;
+    st->next_seq = r->next_seq;
     settle_items(st);
     bool poisoned = finish_blocks(st);
     if (r->sync_status != 0) {

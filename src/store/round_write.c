@@ -140,6 +140,10 @@ static int write_commit(struct store *st, struct gather *g, struct commit *c)
             return write_void(g, c, file);
         }
     }
+    /* Not sooner: a number of which nothing is on disk would look like a lost one (tail.c). */
+    for (size_t i = 0; i < c->n_recs; i++) {
+        c->recs[i].seq = st->round.next_seq++;
+    }
     struct slice record;
     rc = encode_record(st, c, sums_hash, &record);
     if (rc == 0) {

@@ -191,6 +191,34 @@ static void a_torn_record_before_frames_of_earlier_rounds_becomes_void(void **st
     fx_finish(&f);
 }
 
+/* An upload whose MD5 was wrong has left no gap in the numbers, by which an acknowledged one could be
+ * missing. */
+static void a_torn_record_is_no_damage_though_another_upload_was_refused(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct fx_upload up;
+    static uint8_t body[BODY_LEN];
+    static const uint8_t wrong[16];
+    struct put_spec spec = {.key = SLICE_LIT("refused"), .size = BODY_LEN};
+    struct frames after;
+    begin_and_put_two(&f, &up);
+    assert_int_equal(fx_put_spec(&f, &spec, slice_of(body, BODY_LEN), 0, wrong, NULL),
+                     ZERR_BAD_DIGEST);
+    assert_int_equal(fx_put(&f, "c", slice_of(body, BODY_LEN), 0), 0);
+    assert_int_equal(fx_put(&f, "d", slice_of(body, BODY_LEN), 0), 0);
+    fx_kill(&f);
+    spoil_record(&f, "open0000000000", BLOCK_HEADER_BYTES);
+    fx_drop_index(&f);
+    assert_int_equal(fx_open(&f), 0);
+    expect_names(&f, "a\nb\nc\nd\n");
+    assert_int_equal(fx_stop(&f), 0);
+    assert_null(strstr(f.notes, "damaged"));
+    scan(&f, "block0000000000", &after);
+    assert_int_equal(after.v[0].verdict, SCAN_VOID);
+    fx_finish(&f);
+}
+
 static void on_begun(void *user, int status, uint64_t upload)
 {
     assert_int_equal(status, 0);
@@ -280,6 +308,7 @@ int main(void)
         cmocka_unit_test(zeros_at_the_end_are_cut_off),
         cmocka_unit_test(zeros_before_frames_of_later_rounds_stay_as_the_damage_they_are),
         cmocka_unit_test(a_torn_record_before_frames_of_earlier_rounds_becomes_void),
+        cmocka_unit_test(a_torn_record_is_no_damage_though_another_upload_was_refused),
         cmocka_unit_test(a_torn_part_before_frames_of_earlier_rounds_becomes_void),
         cmocka_unit_test(an_acknowledged_record_before_frames_of_earlier_rounds_is_damage),
         cmocka_unit_test(a_block_without_header_is_moved_out_of_the_way),
