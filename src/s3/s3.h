@@ -26,6 +26,7 @@ struct s3_config {
     struct s3_auth *auth;     /* who may ask (s3_auth.h), outlives the s3; NULL: any program on this
                              machine */
     bool https;               /* what its clients' URLs begin with */
+    unsigned slow_ms;         /* when answers begin that are not known yet; 0: S3_SLOW_MS */
 };
 
 struct s3;

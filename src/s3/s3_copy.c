@@ -5,8 +5,9 @@
  *   start -> (source's store) -> reader_open(source) -> (opened) -> conditions, attributes
  *         -> store_copy or s3_copy_bytes -> (done) -> answer
  *
- * What a PUT may have, a copy of bytes may: 5 GiB, so that its answer comes in a time that clients
- * wait. On S3 this goes for each CopyObject; here one inside a bucket has no limit, for it takes none.
+ * What a PUT may have, a copy of bytes may: 5 GiB. On S3 this goes for each CopyObject; here one inside a
+ * bucket has no limit, for it takes no time. While bytes are copied, or read for a part's MD5, the client
+ * hears that it goes on (s3_still_here()).
  *
  * Old S3QL, rclone and s3fs change metadata by copying an object onto itself with REPLACE; without
  * it such a copy would change nothing, which S3 refuses. */
@@ -51,6 +52,16 @@ void s3_respond_copied(struct s3_exchange *x, const struct object *obj)
     }
     write_checksum(x, &w);
     s3_respond_xml(x, s3_xml_finish(&w, root));
+}
+
+/* A part's bytes are being read. */
+static void copy_going_on(void *user)
+{
+    struct s3_call *call = user;
+
+    if (call->x != NULL) {
+        s3_still_here(call->x);
+    }
 }
 
 static void copy_done(void *user, int status, const struct object *obj)
@@ -157,7 +168,8 @@ static void copy_names(struct s3_exchange *x, uint64_t from, uint64_t len)
                                   .part = s->part,
                                   .src = s->reader,
                                   .from = from,
-                                  .len = len};
+                                  .len = len,
+                                  .going_on = copy_going_on};
     struct s3_call *call = s3_call_begin(x);
     int err = call == NULL ? ZERR_NOMEM : 0;
 

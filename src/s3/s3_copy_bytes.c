@@ -8,7 +8,8 @@
  * that covers just these bytes. Pieces are copied once in memory, because the put may hold them in any
  * order and the reader takes them back in order; both sides together hold what an upload and a download
  * hold. The body of the request is not read, so nothing would tell that its client is gone: that is
- * asked for at each step, and then the copy ends without having happened. */
+ * asked for at each step, and then the copy ends without having happened; one who is there is told that
+ * it goes on. */
 #include "s3/s3_exchange.h"
 
 #include <stdlib.h>
@@ -71,6 +72,9 @@ static void read_on(struct s3_exchange *x)
     if (s->put != NULL && s->off < s->end && x->stream->ops->gone(x->stream)) {
         x->stream->ops->cut(x->stream); /* s3_copy_bytes_drop() comes */
         return;
+    }
+    if (s->put != NULL) {
+        s3_still_here(x);
     }
     while (err == 0 && s->put != NULL && !s->reading && s->off < s->end && put_writable(s->put)) {
         uint64_t len = S3_NEXT_READ - s->off % PIECE_BYTES, span = reader_span(s->reader, s->off);

@@ -37,6 +37,13 @@
 #define S3_WARN_INTERVAL_MS 10000
 #define S3_WARN_KINDS 32 /* one for each enum zerr, 0 for the rest */
 
+/* Of answers that begin before they are known: when, and how often something is said then; how long they
+ * are in all, which is enough for half a day; and what is kept for the XML, of which the longest is an error
+ * that names a key of nothing but '&'. */
+#define S3_SLOW_MS 5000
+#define S3_SLOW_BYTES 16384u
+#define S3_SLOW_LAST 8192u
+
 #define S3_REQUEST_ID_LEN 16
 
 struct s3_exchange;
@@ -133,6 +140,14 @@ struct s3_upload_state {
     struct s3_complete_list list;  /* what it names */
 };
 
+/* An answer that begins before it is known (s3_answer.c). */
+struct s3_slow {
+    int64_t since_ms;      /* the last word, or when it was first asked for one; 0: never */
+    size_t left;           /* of the body, still to be sent; 0: it has not begun, or has ended */
+    struct http_send send; /* of a space */
+    bool busy;
+};
+
 struct s3_exchange {
     struct s3 *s3;
     struct http_stream *stream;
@@ -153,6 +168,7 @@ struct s3_exchange {
     struct buf xml;            /* an answer's body, until done() */
     struct http_send xml_send; /* where it does not go with the head */
     size_t n_xml;              /* its share of s3->n_xml */
+    struct s3_slow slow;
     char request_id[S3_REQUEST_ID_LEN];
     struct slice content_range; /* of an answer to a range that cannot be had */
 
@@ -173,6 +189,7 @@ struct s3 {
     struct store_set *stores;
     struct s3_auth *auth;
     bool https;
+    int64_t slow_ms;
     uint64_t next_request_id;
     struct s3_chunk *free_chunks;
     size_t n_free_chunks;
@@ -216,10 +233,15 @@ void s3_respond_empty(struct s3_exchange *, int status);
 
 /* Refuses with the table's error; detail (may be NULL) replaces the table's sentence. */
 void s3_refuse(struct s3_exchange *, enum s3_code, const char *detail);
+/* The same with all that there is to tell; zerr: what the store said, or 0. */
+void s3_refuse_with(struct s3_exchange *, const struct s3_refusal *, int zerr);
 /* The same for a failure of the store; 5xx are logged. */
 void s3_fail(struct s3_exchange *, int zerr);
 /* The body cannot be completed: cuts the connection. */
 void s3_cut(struct s3_exchange *, int zerr);
+/* To be called from time to time by what may take long and ends in XML or a refusal: the client hears
+ * something, at first after S3_SLOW_MS. */
+void s3_still_here(struct s3_exchange *);
 
 /* ---- memory that slow clients could pin ---- */
 

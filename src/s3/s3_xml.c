@@ -5,8 +5,6 @@
 
 #include "store/record.h"
 
-#define DECLARATION "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-
 /* ---- the writer ---- */
 
 static void put(struct s3_xml *x, const void *data, size_t len)
@@ -107,7 +105,7 @@ static void put_url_encoded(struct s3_xml *x, struct slice s)
 void s3_xml_begin(struct s3_xml *x, struct buf *out, const char *root, const char *xmlns)
 {
     *x = (struct s3_xml){.out = out};
-    put_str(x, DECLARATION "<");
+    put_str(x, S3_XML_DECLARATION "<");
     put_str(x, root);
     if (xmlns != NULL) {
         put_str(x, " xmlns=\"");

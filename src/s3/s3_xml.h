@@ -13,6 +13,7 @@
 
 #define S3_XMLNS "http://s3.amazonaws.com/doc/2006-03-01/"
 #define S3_XML_TYPE "application/xml"
+#define S3_XML_DECLARATION "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 
 struct s3_xml {
     struct buf *out;

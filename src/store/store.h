@@ -236,6 +236,8 @@ struct part_copy_spec {
     /* As those of a put_spec; finish() is called on the loop. Chunks are only their bytes. */
     struct attrs sys;
     struct put_hasher *hasher;
+    /* Not all is read yet: called after each 32 MiB or so, with the user of done(). NULL: never. */
+    void (*going_on)(void *user);
 };
 int store_copy_part(struct store *, const struct part_copy_spec *,
                     void (*done)(void *user, int status, const struct object *obj),

@@ -301,6 +301,7 @@ struct part_copy {
     struct store *st;
     struct record rec; /* its key and extents are in `kept` */
     void (*done)(void *, int, const struct object *);
+    void (*going_on)(void *);
     void *user;
     int status;
     EVP_MD_CTX *md5;
@@ -419,6 +420,8 @@ static void hash_done(struct job *job)
     int rc = p->status != 0 ? p->status : hash_next(p);
     if (rc < 0) {
         p->done(p->user, rc, NULL);
+    } else if (rc == ZKV_PENDING && p->going_on != NULL) {
+        p->going_on(p->user);
     }
     if (rc != ZKV_PENDING) {
         part_copy_free(p);
@@ -476,6 +479,7 @@ int store_copy_part(struct store *st, const struct part_copy_spec *spec,
     }
     p->st = st;
     p->done = done;
+    p->going_on = spec->going_on;
     p->user = user;
     p->rec = rec;
     (void)record_keep(&p->rec, p->kept);

@@ -34,6 +34,7 @@ static struct workers_inline workers;
 static struct store *store; /* of "bucket" */
 static struct store_set *stores;
 static struct s3 *s3;
+static unsigned slow_ms; /* of the next one; 0: as usual */
 
 static inline void open_store(uint64_t reserve)
 {
@@ -44,7 +45,7 @@ static inline void open_store(uint64_t reserve)
                                   .block_size = 4 << 20,
                                   .reserve = reserve};
     struct store_set_config set_config = {.home_name = "bucket", .others = config};
-    struct s3_config s3_config = {0};
+    struct s3_config s3_config = {.slow_ms = slow_ms};
     int err = store_open(&config, &store, &info);
 
     if (err != 0) {
