@@ -1,6 +1,7 @@
 /* CopyObject: another name for a body, or other metadata for the same name; and UploadPartCopy, a part
  * of the source's bytes. Inside a bucket no data is moved; from another one the bytes are copied
- * (s3_copy_bytes.c).
+ * (s3_copy_bytes.c), and so they are where x-amz-checksum-algorithm wants a checksum of the copy that the
+ * source has not.
  *
  *   start -> (source's store) -> reader_open(source) -> (opened) -> conditions, attributes
  *         -> store_copy or s3_copy_bytes -> (done) -> answer
@@ -15,19 +16,21 @@
 
 #include "base/timefmt.h"
 
-/* A part's was computed, an object's is its source's. */
+/* It was computed, or is the source's. */
 static void write_checksum(struct s3_exchange *x, struct s3_xml *w)
 {
-    struct slice text;
+    struct slice text = slice_of(NULL, 0);
     enum s3_checksum kind = s3_payload_checksum(x);
 
     if (kind != S3_CHECKSUMS) {
-        s3_xml_text(w, s3_checksum_element(kind), slice_str(x->payload.digest->text));
-        return;
+        text = slice_str(x->payload.digest->text);
+    } else if (x->u.copy.upload == 0) {
+        kind = s3_checksum_among(x->u.copy.spec.sys, &text);
     }
-    kind = s3_checksum_among(x->u.copy.spec.sys, &text);
-    if (kind != S3_CHECKSUMS && x->u.copy.upload == 0) {
+    if (kind != S3_CHECKSUMS) {
         s3_xml_text(w, s3_checksum_element(kind), text);
+    }
+    if (kind != S3_CHECKSUMS && x->u.copy.upload == 0) {
         s3_xml_text(w, "ChecksumType", slice_str(s3_checksum_type(text)));
     }
 }
@@ -35,6 +38,17 @@ static void write_checksum(struct s3_exchange *x, struct s3_xml *w)
 static bool is_same_bucket(const struct s3_exchange *x)
 {
     return slice_eq(x->u.copy.source_bucket, x->route.bucket);
+}
+
+/* The copy of an object gets a checksum of its own. */
+static bool gets_checksum(const struct s3_exchange *x)
+{
+    return x->u.copy.upload == 0 && s3_payload_checksum(x) != S3_CHECKSUMS;
+}
+
+static bool moves_bytes(const struct s3_exchange *x)
+{
+    return !is_same_bucket(x) || gets_checksum(x);
 }
 
 void s3_respond_copied(struct s3_exchange *x, const struct object *obj)
@@ -75,12 +89,28 @@ static void copy_done(void *user, int status, const struct object *obj)
     }
 }
 
+static bool is_of_parts(struct slice checksum)
+{
+    return checksum.len > 0 && memchr(checksum.ptr, '-', checksum.len) != NULL;
+}
+
 /* The body stays what it is, and so does its checksum; but not one that covers the checksums of parts,
  * when bytes are copied: the copy has none. */
 static bool is_kept(const struct s3_exchange *x, const struct attr *a)
 {
-    return is_same_bucket(x) || s3_checksum_of_header(a->name) == S3_CHECKSUMS ||
-           a->value.len == 0 || memchr(a->value.ptr, '-', a->value.len) == NULL;
+    return s3_checksum_of_header(a->name) == S3_CHECKSUMS ||
+           (!gets_checksum(x) && (is_same_bucket(x) || !is_of_parts(a->value)));
+}
+
+/* x-amz-checksum-algorithm: computed, unless the source has it to give. ZERR_NOMEM. */
+static int want_checksum(struct s3_exchange *x)
+{
+    enum s3_checksum wanted = s3_checksum_of_name(x->head.checksum_algorithm);
+    struct slice text = slice_of(NULL, 0);
+    bool has = s3_checksum_among(reader_sys(x->u.copy.reader), &text) == wanted &&
+               (is_same_bucket(x) || !is_of_parts(text));
+
+    return wanted == S3_CHECKSUMS || has ? 0 : s3_payload_want(x, wanted);
 }
 
 /* Those of the source's system attributes that go with its body; all: the others too. */
@@ -111,13 +141,15 @@ static int keep_attributes(struct s3_exchange *x, bool all)
 static int copy_attributes(struct s3_exchange *x)
 {
     struct s3_copy_state *s = &x->u.copy;
-    int err;
+    int err = want_checksum(x);
 
-    if (!s->replace) {
+    if (err == 0 && !s->replace) {
         s->spec.meta = reader_meta(s->reader);
         return keep_attributes(x, true);
     }
-    err = s3_meta_from_headers(x->req, &x->head, &s->spec.meta);
+    if (err == 0) {
+        err = s3_meta_from_headers(x->req, &x->head, &s->spec.meta);
+    }
     if (err == 0) {
         err = s3_sys_from_headers(x->req, &x->head, &s->spec.sys);
     }
@@ -214,14 +246,14 @@ static void handle_opened(void *user, int status)
         s3_fail(x, status);
     } else if (choose_range(x, &from, &len) != 0) {
         return; /* refused */
-    } else if (len > S3_PUT_MAX_BYTES && (s->upload != 0 || !is_same_bucket(x))) {
+    } else if (len > S3_PUT_MAX_BYTES && (s->upload != 0 || moves_bytes(x))) {
         s3_refuse(x, S3_INVALID_REQUEST,
                   "The specified copy source is larger than the maximum allowable size for a copy "
                   "source: 5368709120");
-    } else if (is_same_bucket(x)) {
-        copy_names(x, from, len);
-    } else {
+    } else if (moves_bytes(x)) {
         s3_copy_bytes(x, from, len);
+    } else {
+        copy_names(x, from, len);
     }
 }
 

@@ -1,4 +1,4 @@
-/* The bytes of a copy from one bucket to another: read from the one store, written to the other as an
+/* The bytes of a copy, mostly from one bucket to another: read from the one store, written to the other as an
  * upload is, so that the copy is there whole or not at all, and on disk when it is answered.
  *
  *   s3_copy_bytes -> put_begin -> (ready) -> { reader_read -> put_write }* -> put_commit -> (done)
@@ -167,7 +167,7 @@ void s3_copy_bytes(struct s3_exchange *x, uint64_t from, uint64_t len)
         .upload = s->upload,
         .part = s->part,
     };
-    int err = 0;
+    int err;
 
     if (x->s3->n_copies == S3_COPIES_MAX) {
         s3_refuse(x, S3_SLOW_DOWN, NULL);
@@ -178,9 +178,7 @@ void s3_copy_bytes(struct s3_exchange *x, uint64_t from, uint64_t len)
     s->off = from;
     s->len = len;
     s->end = from + len;
-    if (s->upload != 0) {
-        err = s3_copy_hasher(x, &spec.sys, &spec.hasher);
-    }
+    err = s3_copy_hasher(x, &spec.sys, &spec.hasher);
     if (err == 0) {
         err = put_begin(x->store, &spec, &PUT_OPS, x, &s->put);
     }

@@ -32,7 +32,7 @@
 #define S3_XML_TOTAL_MAX (10u << 20)
 #define S3_STREAMS_MAX 256  /* GETs of more than S3_FIRST_READ */
 #define S3_STREAMS_AHEAD 32 /* if there are more, each has one small piece at a time */
-#define S3_COPIES_MAX 32    /* of bytes, between buckets, at a time */
+#define S3_COPIES_MAX 32    /* of bytes, at a time */
 #define S3_CHUNKS_KEPT 64   /* free chunks kept for the next upload */
 #define S3_WARN_INTERVAL_MS 10000
 #define S3_WARN_KINDS 32 /* one for each enum zerr, 0 for the rest */
@@ -194,7 +194,7 @@ struct s3 {
     struct s3_chunk *free_chunks;
     size_t n_free_chunks;
     unsigned n_streams;
-    unsigned n_copies; /* of bytes, between buckets */
+    unsigned n_copies; /* of bytes */
     uint64_t n_xml;
     /* Warnings, by kind: when the last one was, and how many were kept back since. */
     struct s3_warning {
@@ -297,7 +297,7 @@ void s3_copy_bytes(struct s3_exchange *, uint64_t from, uint64_t len);
 void s3_copy_bytes_drop(struct s3_exchange *);
 /* reader_ops.read of the source's reader; user: the exchange. */
 void s3_copy_bytes_read(void *user, int status, struct read_piece);
-/* What computes the checksum that the part's upload has agreed upon, and its room in the record; nothing
+/* What computes the checksum that the copy or the part's upload wants, and its room in the record; nothing
  * if there is none. */
 int s3_copy_hasher(struct s3_exchange *, struct attrs *sys, struct put_hasher **ret) ZKV_MUST_CHECK;
 void s3_respond_copied(struct s3_exchange *, const struct object *);
