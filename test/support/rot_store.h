@@ -2,10 +2,12 @@
  * some of its bytes are wrong: for tests of bit rot.
  *
  * Its history is a list of events; each frame of a block holds one or (a delete of several names)
- * a few. Damage affects the events whose frames it touches, and copies of their bodies. What is
- * asked of a damaged store: every name that no affected event is about has exactly what the events
+ * a few. Damage affects the events whose frames it touches, and those with bodies in these frames. What
+ * is asked of a damaged store: every name that no affected event is about has exactly what the events
  * gave it; any other has that, or what it had without the affected events, or it is an error; and
- * no read hands out a byte that is in neither, not even before it fails.
+ * no read hands out a byte that is in neither, not even before it fails. Uploads under way likewise:
+ * those and the parts that no affected event is about are there, others may be, none is that never was;
+ * and what is completed of them is read as their parts were, or not at all.
  *
  * Calling sequence: rot_create -> { rot_reset -> damage, rot_affect -> fx_open(&r->f) ->
  * rot_check -> ... }* -> rot_destroy. Everything asserts with the seed or place in `about`. */
@@ -14,9 +16,12 @@
 
 #include "support/store_fixture.h"
 
-#define ROT_EVENTS_MAX 40
+#define ROT_EVENTS_MAX 48
 #define ROT_KEYS_MAX 24
 #define ROT_FRAMES_MAX 64
+#define ROT_UPLOADS_MAX 10
+#define ROT_PARTS_MAX 4 /* numbers of parts are 1 to this */
+#define ROT_SOURCES_MAX 8
 
 struct rot_version { /* what a PUT or copy gave a name */
     const uint8_t *body;
@@ -26,12 +31,32 @@ struct rot_version { /* what a PUT or copy gave a name */
     int64_t mtime_ms;
 };
 
+enum rot_op {
+    ROT_PUT,
+    ROT_COPY,
+    ROT_DELETE,
+    ROT_COMPLETE, /* a PUT, of an upload's parts; what follows is in no history of names */
+    ROT_BEGIN,
+    ROT_PART,
+    ROT_PART_COPY,
+    ROT_ABORT,
+};
+
 struct rot_event {
-    bool is_put, is_copy;
+    enum rot_op op;
     int key;
-    int source; /* of a copy: the event that made the body */
-    struct rot_version v;
+    int upload; /* which of `uploads`; -1: of none */
+    uint32_t part;
+    struct rot_version v; /* what it gave the name, or the part; body NULL: nothing */
+    /* The events in whose frames the body lies, if that is not its own. */
+    int sources[ROT_SOURCES_MAX];
+    int n_sources;
     bool affected;
+};
+
+struct rot_upload {
+    int key;
+    uint64_t id;
 };
 
 struct rot_frame {
@@ -43,14 +68,19 @@ struct rot_frame {
 };
 
 struct rot_counts {
-    uint64_t missing;   /* names that were an error or absent, and affected */
-    uint64_t reverted;  /* names that had what they had before an affected event */
+    uint64_t missing;   /* names that were an error or absent, parts and uploads absent; affected */
+    uint64_t reverted;  /* of these that had what they had before an affected event */
     uint64_t wrong_err; /* reads that failed after handing out right bytes */
 };
 
 enum rot_kind {
     ROT_STOPPED, /* stopped in order: every block is sealed */
     ROT_KILLED,  /* blocks sealed and open, as kill -9 leaves them; some of it not in the db */
+};
+
+enum rot_content {
+    ROT_OBJECTS, /* PUT, overwrite, copy, delete of one and of several names, an upload that broke off */
+    ROT_UPLOADS, /* multipart uploads: completed, under way, given up; parts replaced, and copied */
 };
 
 struct rot {
@@ -61,6 +91,8 @@ struct rot {
     int n_events;
     char keys[ROT_KEYS_MAX][16];
     int n_keys;
+    struct rot_upload uploads[ROT_UPLOADS_MAX];
+    int n_uploads;
     struct rot_frame frames[ROT_FRAMES_MAX];
     int n_frames;
     uint32_t n_blocks;
@@ -72,7 +104,7 @@ struct rot {
 };
 
 /* big: bytes of the one object with several pieces (0: none). */
-void rot_create(struct rot *, enum rot_kind, size_t big);
+void rot_create(struct rot *, enum rot_kind, enum rot_content, size_t big);
 void rot_destroy(struct rot *);
 
 /* Closes the store; the files are the image's again, the index beside them too, if wanted. */
@@ -87,6 +119,9 @@ bool rot_block_name(const struct rot *, uint32_t block, char out[32]);
 /* On the open store: reads everything in every way and compares. only_affected: skip names that
  * nothing happened to (their bytes were not touched). */
 void rot_check(struct rot *, bool only_affected, struct rot_counts *counts);
+/* On the open store: completes every upload that it has with the parts that it has, and reads what came
+ * of it. */
+void rot_complete_uploads(struct rot *);
 /* The history as the newest db of the fixture's directory has it: every event that is not affected,
  * in order, and nothing that is no event. False: some of the db cannot be read. */
 bool rot_check_history(struct rot *);

@@ -4,6 +4,7 @@
  *   test_rot all [BYTES [JOBS]]     every bit of every file, with one object of BYTES, in so many
  *                                   processes
  *   test_rot bursts N [SEED]        N times damage of other kinds, at random
+ * Each with a store of plain objects and with one of multipart uploads.
  *
  * Flips in sealed blocks are made under a store that is open: nothing else would notice them. All
  * others are made while it is closed, and it is opened on them. What must hold is told in
@@ -151,6 +152,16 @@ static void make_history(struct rot *r)
     fx_drop_index(&r->f);
 }
 
+/* On what the start that met the damage has left behind. */
+static void complete_what_is_left(struct rot *r)
+{
+    if (fx_open(&r->f) != 0) {
+        rot_fail(r, "the second start: %s", r->f.info.text);
+    }
+    rot_complete_uploads(r);
+    fx_kill(&r->f);
+}
+
 /* Opens the damaged store and looks at all of it. is_db: the start may ask for -rebuild. */
 static void open_and_check(struct rot *r, bool is_db, bool means, const struct store_stats *usual,
                            struct tally *t)
@@ -203,6 +214,9 @@ static void open_and_check(struct rot *r, bool is_db, bool means, const struct s
     t->harmless += !start && !read && !scan && means;
     if (means && !start && !read && !scan && !is_db && !r->may_give_up) {
         rot_fail(r, "not noticed");
+    }
+    if (r->n_uploads > 0) {
+        complete_what_is_left(r);
     }
 }
 
@@ -262,13 +276,14 @@ static void flips_in_index(struct rot *r, struct buf *file, const struct choice 
 
 /* ---- all of it ---- */
 
-static void all_flips(size_t big, uint64_t sealed, uint64_t others, uint64_t phase, uint64_t max)
+static void all_flips(enum rot_content content, size_t big, uint64_t sealed, uint64_t others,
+                      uint64_t phase, uint64_t max)
 {
     struct rot r;
     struct choice c = {sealed, phase, 0};
     struct tally t = {0};
     char name[FILE_NAME_BYTES];
-    rot_create(&r, ROT_STOPPED, big);
+    rot_create(&r, ROT_STOPPED, content, big);
     flips_under_an_open_store(&r, &c, &t);
     print_tally("sealed blocks", &t);
     c.every = others;
@@ -276,10 +291,12 @@ static void all_flips(size_t big, uint64_t sealed, uint64_t others, uint64_t pha
     t = (struct tally){0};
     for (uint32_t b = 0; b < r.n_blocks; b++) {
         if (rot_block_name(&r, b, name)) {
-            flips_in_file(&r, name, BLOCK_HEADER_BYTES, true, &c, &t);
+            /* Uploads are completed where that may go wrong only once. */
+            uint64_t until = content == ROT_UPLOADS ? UINT64_MAX : BLOCK_HEADER_BYTES;
+            flips_in_file(&r, name, until, true, &c, &t);
         }
     }
-    print_tally("headers of blocks", &t);
+    print_tally(content == ROT_UPLOADS ? "sealed, then a start" : "headers of blocks", &t);
     t = (struct tally){0};
     flips_in_file(&r, "db0000000000", UINT64_MAX, true, &c, &t);
     flips_in_file(&r, "db0000000000", UINT64_MAX, false, &c, &t);
@@ -289,7 +306,7 @@ static void all_flips(size_t big, uint64_t sealed, uint64_t others, uint64_t pha
     print_tally("index.sqlite", &t);
     rot_destroy(&r);
 
-    rot_create(&r, ROT_KILLED, 0);
+    rot_create(&r, ROT_KILLED, content, 0);
     for (int with_index = 0; with_index < 2; with_index++) {
         t = (struct tally){0};
         for (uint32_t b = 0; b < r.n_blocks; b++) {
@@ -313,7 +330,13 @@ static void all_flips(size_t big, uint64_t sealed, uint64_t others, uint64_t pha
 static void a_wrong_bit_is_noticed_and_costs_what_it_lies_in(void **state)
 {
     (void)state;
-    all_flips(0, 8 * SLOW, 64 * SLOW, 3, 800 / SLOW);
+    all_flips(ROT_OBJECTS, 0, 8 * SLOW, 64 * SLOW, 3, 800 / SLOW);
+}
+
+static void so_it_is_with_multipart_uploads(void **state)
+{
+    (void)state;
+    all_flips(ROT_UPLOADS, 0, 16 * SLOW, 64 * SLOW, 3, 400 / SLOW);
 }
 
 /* ---- a block that was being filled and lost its first page ---- */
@@ -472,13 +495,13 @@ static void one_damage(struct rot *r, const struct store_stats *usual, struct ta
     }
 }
 
-static void other_damage(uint64_t n, uint64_t seed)
+static void other_damage(enum rot_content content, uint64_t n, uint64_t seed)
 {
     for (int kind = ROT_STOPPED; kind <= ROT_KILLED; kind++) {
         struct rot r;
         struct store_stats usual;
         struct tally t = {0};
-        rot_create(&r, (enum rot_kind)kind, 100000);
+        rot_create(&r, (enum rot_kind)kind, content, 100000);
         usual_start(&r, true, &usual);
         for (uint64_t i = 0; i < n / 2; i++) {
             rng = (seed + i) * 0x9e3779b97f4a7c15u + 1;
@@ -492,7 +515,8 @@ static void other_damage(uint64_t n, uint64_t seed)
 static void bursts_and_wrong_pages_cost_what_they_lie_in(void **state)
 {
     (void)state;
-    other_damage(2000 / SLOW, 1);
+    other_damage(ROT_OBJECTS, 1600 / SLOW, 1);
+    other_damage(ROT_UPLOADS, 800 / SLOW, 1);
 }
 
 /* In so many processes, each with its share. */
@@ -503,7 +527,8 @@ static int every_flip(size_t big, uint64_t jobs)
         pid_t pid = fork();
         assert_true(pid >= 0);
         if (pid == 0) {
-            all_flips(big, jobs, jobs, j, 0);
+            all_flips(ROT_OBJECTS, big, jobs, jobs, j, 0);
+            all_flips(ROT_UPLOADS, big, jobs, jobs, j, 0);
             _exit(0);
         }
     }
@@ -521,11 +546,15 @@ int main(int argc, char **argv)
                           argc > 3 ? strtoull(argv[3], NULL, 10) : 1);
     }
     if (argc >= 3 && strcmp(argv[1], "bursts") == 0) {
-        other_damage(strtoull(argv[2], NULL, 10), argc > 3 ? strtoull(argv[3], NULL, 10) : 1);
+        for (int content = ROT_OBJECTS; content <= ROT_UPLOADS; content++) {
+            other_damage((enum rot_content)content, strtoull(argv[2], NULL, 10) / 2,
+                         argc > 3 ? strtoull(argv[3], NULL, 10) : 1);
+        }
         return 0;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_wrong_bit_is_noticed_and_costs_what_it_lies_in),
+        cmocka_unit_test(so_it_is_with_multipart_uploads),
         cmocka_unit_test(an_open_block_without_its_header_is_not_removed),
         cmocka_unit_test(bursts_and_wrong_pages_cost_what_they_lie_in),
     };
