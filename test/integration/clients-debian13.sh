@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
 # Exercises: Debian 13's boto3, awscli and restic, as clients are since 2025: a checksum (CRC32,
 # CRC64NVME) with every body, and every answer's compared. Names of every kind, each algorithm,
-# files in one and in many parts, copies, lists, wrong checksums, conditional writes; awscli's cp,
-# sync, mv, rm and s3api; restic from init to forget --prune. All that comes back is compared byte by
-# byte, and what is stored is asked without these clients, too.
+# files in one and in many parts, copies, lists, wrong checksums, conditional writes; with TLS, checksums
+# behind the body (boto3, awscli); awscli's cp, sync, mv, rm and s3api; restic from init to forget --prune.
+# All that comes back is compared byte by byte, and what is stored is asked without these clients, too.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if [ -z "${S3QL_ROOT:-}" ]; then
-    exec "$here/../../scripts/debian13" with "${BASH_SOURCE[0]}" "$@"
-fi
+. "$here/../support/debian13.sh"
+with_debian13 "$@"
 . "$here/lib.sh"
 . "$here/../support/clients.sh"
-. "$here/../support/debian13.sh"
+show_work
 
 new_store store
 start_signed "$STORE" -bs 4000000
@@ -20,6 +19,20 @@ start_signed "$STORE" -bs 4000000
 cp "$ROOT/test/support/clients_boto3.py" "$WORK/"
 client boto3 "$(in13 python3 -c 'import boto3; print(boto3.__version__)')"
 in13 python3 clients_boto3.py "$SERVER_URL" bucket || fail "clients_boto3.py"
+stop_server
+
+new_store tls
+ZKV_TLS=1 start_signed "$STORE" -bs 4000000
+in13 python3 clients_boto3.py "$SERVER_URL" bucket tls/ca.pem || fail "clients_boto3.py with TLS"
+random_file "$WORK/behind" 20000001
+for what in put get; do
+    [ $what = put ] && set -- behind s3://bucket/behind || set -- s3://bucket/behind back-behind
+    must in13 aws --endpoint-url "$SERVER_URL" --ca-bundle tls/ca.pem s3 cp "$@"
+done
+cmp "$WORK/behind" "$WORK/back-behind" || fail "awscli with TLS: another file comes back"
+ok "awscli, with TLS: a file there and back"
+stop_server
+start_signed "$WORK/store" -bs 4000000
 
 # ---- awscli ----
 

@@ -3,12 +3,11 @@
 # build folder (no download). All are run; those that do not pass here are in test/support/minio_go.txt, each
 # with its reason, and one that does after all is an error, too.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if [ -z "${S3QL_ROOT:-}" ]; then
-    exec "$here/../../scripts/debian13" with "${BASH_SOURCE[0]}" "$@"
-fi
+. "$here/../support/debian13.sh"
+with_debian13 "$@"
 . "$here/lib.sh"
 . "$here/../support/clients.sh"
-. "$here/../support/debian13.sh"
+show_work
 
 go=$(dirname "$ZKV_BIN")/minio-go
 source=/usr/share/gocode/src/github.com/minio/minio-go/v7/functional_tests.go

@@ -4,9 +4,8 @@
 # HTTP chunks; and minio. Their exact versions are in test/npm/package-lock.json, with checksums; npm
 # fetches them into the build folder, once.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if [ -z "${S3QL_ROOT:-}" ]; then
-    exec "$here/../../scripts/debian13" with "${BASH_SOURCE[0]}" "$@"
-fi
+. "$here/../support/debian13.sh"
+with_debian13 "$@"
 . "$here/lib.sh"
 
 # Before clients.sh forgets proxies. What this machine trusts, npm trusts.
@@ -25,7 +24,7 @@ fi
 cp "$ROOT"/test/npm/*.js "$npm/"
 
 . "$here/../support/clients.sh"
-. "$here/../support/debian13.sh"
+show_work
 
 new_store store
 start_signed "$STORE" -bs 4000000

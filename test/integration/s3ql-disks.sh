@@ -6,9 +6,8 @@
 # 10 MiB at once, with 32 threads, onto a disk of 5 MB/s: not one 503, not one retry in S3QL's log,
 # each object sent once.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if [ -z "${S3QL_ROOT:-}" ]; then
-    exec "$here/../../scripts/debian13" with "${BASH_SOURCE[0]}" "$@"
-fi
+. "$here/../support/debian13.sh"
+with_debian13 "$@"
 . "$here/../support/disks.sh"
 . "$here/lib.sh"
 scheme=s3c4

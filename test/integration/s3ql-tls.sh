@@ -5,9 +5,8 @@
 # copy of 300 files, umount, fsck, a mount from an empty cache, every checksum. The certificate is
 # replaced while it is mounted.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if [ -z "${S3QL_ROOT:-}" ]; then
-    exec "$here/../../scripts/debian13" with "${BASH_SOURCE[0]}" "$@"
-fi
+. "$here/../support/debian13.sh"
+with_debian13 "$@"
 . "$here/lib.sh"
 compression=none
 scheme=s3c

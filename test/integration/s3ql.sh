@@ -10,9 +10,8 @@
 #
 # S3QL's programs come from scripts/debian13; what this mounts and starts ends with it.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if [ -z "${S3QL_ROOT:-}" ]; then
-    exec "$here/../../scripts/debian13" with "${BASH_SOURCE[0]}" "$@"
-fi
+. "$here/../support/debian13.sh"
+with_debian13 "$@"
 scheme=$1 compression=$2
 shift 2
 server_options=("$@")

@@ -1,10 +1,22 @@
-# Sourced after lib.sh and clients.sh, inside `scripts/debian13 with`, by scripts that use clients of
-# Debian 13.
+# Sourced before lib.sh by scripts that use programs of Debian 13, beside this system's own.
 #
-#   in13 COMMAND...   in the tree, which sees $WORK as /mnt and begins there; with clients.sh's key
+#   with_debian13 "$@"  runs the script again inside `scripts/debian13 with`, which sets S3QL_ROOT and makes
+#                       the tree if it is not there; unless it is inside already
+#   show_work           for in13, behind lib.sh: the tree sees $WORK as /mnt
+#   in13 COMMAND...     in the tree, beginning in /mnt; with clients.sh's key
 #
 # What is mounted is seen by the script alone and ends with it.
-mount --bind "$WORK" "$S3QL_ROOT/mnt" || fail "cannot bind $WORK"
+with_debian13()
+{
+    if [ -z "${S3QL_ROOT:-}" ]; then
+        exec "$(dirname "${BASH_SOURCE[0]}")/../../scripts/debian13" with "$0" "$@"
+    fi
+}
+
+show_work()
+{
+    mount --bind "$WORK" "$S3QL_ROOT/mnt" || fail "cannot bind $WORK"
+}
 
 in13()
 {
