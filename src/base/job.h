@@ -1,6 +1,7 @@
 /* Work that may block, and who runs it.
  *
- * A job has two functions: run(), pure I/O and hashing, called on any thread, which touches
+ * A job has two functions: run(), pure I/O and hashing, called on any thread (the loop's if it is a
+ * JOB_LOOP), which touches
  * nothing but the job and what its owner lent it; and done(), called on the loop's thread
  * afterwards. What the store calls the three steps of a job are: the function that fills the
  * job in and submits it (begin), run(), and done() (finish).
@@ -21,6 +22,7 @@ enum job_class {
     JOB_BODY,   /* a piece of an upload: hash and write */
     JOB_READ,   /* a read, a page of a listing, an MD5 */
     JOB_STORE,  /* a whole store is opened or closed: may take minutes */
+    JOB_LOOP,   /* on the loop's own thread, soon: what a worker would be told of takes no longer */
 };
 
 struct job {

@@ -108,6 +108,7 @@ static void close_handles(struct server *s)
     }
     close_handle(&s->tick);
     close_handle(&s->prepare);
+    server_workers_close(s->workers);
     child_destroy(s->child);
     s->child = NULL;
 }

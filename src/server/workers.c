@@ -20,7 +20,8 @@
 
 #define POOL_THREADS_DEFAULT 4 /* libuv's, if UV_THREADPOOL_SIZE is not set */
 #define POOL_THREADS_MAX 1024  /* libuv's */
-#define N_CLASSES (JOB_STORE + 1)
+#define N_CLASSES (JOB_LOOP + 1)
+#define LOOP_JOBS_MAX 16 /* one after the other, before what has arrived meanwhile is looked at */
 #define SIZE_VARIABLE "UV_THREADPOOL_SIZE"
 
 struct slot {
@@ -37,6 +38,7 @@ struct job_queue {
 struct server_workers {
     struct workers base;
     uv_loop_t *loop;
+    uv_idle_t idle; /* active while a JOB_LOOP waits */
     struct job_queue queues[N_CLASSES];
     enum job_class last;       /* of the job started last */
     enum job_class last_other; /* likewise, JOB_COMMIT left out */
@@ -148,14 +150,20 @@ static void make_pool(struct server_workers *w, uv_work_t *first)
     w->has_pool = true;
 }
 
-static void start(struct server_workers *w, enum job_class cls)
+static struct job *dequeue(struct job_queue *q)
 {
-    struct job_queue *q = &w->queues[cls];
     struct job *job = q->head;
     q->head = job->next;
     if (q->head == NULL) {
         q->tail = &q->head;
     }
+    return job;
+}
+
+static void start(struct server_workers *w, enum job_class cls)
+{
+    struct job_queue *q = &w->queues[cls];
+    struct job *job = dequeue(q);
     q->running++;
     struct slot *slot = w->slots;
     if (cls == JOB_STORE) {
@@ -184,6 +192,20 @@ static void start_jobs(struct server_workers *w)
     }
 }
 
+static void on_idle(uv_idle_t *idle)
+{
+    struct server_workers *w = idle->data;
+    struct job_queue *q = &w->queues[JOB_LOOP];
+    for (int n = 0; n < LOOP_JOBS_MAX && q->head != NULL; n++) {
+        struct job *job = dequeue(q);
+        job->run(job);
+        job->done(job);
+    }
+    if (q->head == NULL) {
+        (void)uv_idle_stop(idle);
+    }
+}
+
 static void submit(struct workers *base, struct job *job)
 {
     struct server_workers *w = container_of(base, struct server_workers, base);
@@ -191,7 +213,11 @@ static void submit(struct workers *base, struct job *job)
     job->next = NULL;
     *q->tail = job;
     q->tail = &job->next;
-    start_jobs(w);
+    if (job->cls == JOB_LOOP) {
+        (void)uv_idle_start(&w->idle, on_idle); /* fails only without a function */
+    } else {
+        start_jobs(w);
+    }
 }
 
 int server_workers_create(uv_loop_t *loop, struct server_workers **ret)
@@ -208,6 +234,8 @@ int server_workers_create(uv_loop_t *loop, struct server_workers **ret)
     w->loop = loop;
     w->n_slots = n;
     w->last = w->last_other = JOB_READ;
+    (void)uv_idle_init(loop, &w->idle); /* cannot fail */
+    w->idle.data = w;
     for (int i = 0; i < N_CLASSES; i++) {
         w->queues[i].tail = &w->queues[i].head;
     }
@@ -217,6 +245,14 @@ int server_workers_create(uv_loop_t *loop, struct server_workers **ret)
     }
     *ret = w;
     return 0;
+}
+
+void server_workers_close(struct server_workers *w)
+{
+    if (w != NULL && !uv_is_closing((uv_handle_t *)&w->idle)) {
+        assert(w->queues[JOB_LOOP].head == NULL);
+        uv_close((uv_handle_t *)&w->idle, NULL);
+    }
 }
 
 void server_workers_destroy(struct server_workers *w)
@@ -234,5 +270,6 @@ struct workers *server_workers_base(struct server_workers *w)
 
 bool server_workers_idle(const struct server_workers *w)
 {
-    return w->running == 0 && w->queues[JOB_STORE].running == 0; /* while none runs, none waits */
+    return w->running == 0 && w->queues[JOB_STORE].running == 0 && /* while none runs, none waits */
+           w->queues[JOB_LOOP].head == NULL;
 }

@@ -11,12 +11,16 @@
  *   - JOB_STORE has JOB_STORE_THREADS of its own, which do nothing else: a store whose recovery
  *     takes minutes keeps nobody waiting but those who want that store.
  *
+ *   - JOB_LOOP is not for the pool: the loop runs it when it has looked at everything that has
+ *     arrived, and before it waits.
+ *
  * The pool's threads take no signals.
  *
  * A job may wait for nothing but the disk: all this works with one thread (UV_THREADPOOL_SIZE=1).
  *
- * Calling sequence: server_workers_create -> submit()* -> server_workers_destroy, the last when
- * no job is left (assert). Everything is called on the loop's thread. */
+ * Calling sequence: server_workers_create -> submit()* -> server_workers_close -> the loop runs ->
+ * server_workers_destroy, the last two when no job is left (assert). Everything is called on the
+ * loop's thread. */
 #ifndef ZKV_SERVER_WORKERS_H
 #define ZKV_SERVER_WORKERS_H
 
@@ -32,6 +36,8 @@ struct server_workers;
 /* The number of threads for the other classes is libuv's: UV_THREADPOOL_SIZE, or 4.
  * Errors: ZERR_NOMEM. */
 int server_workers_create(uv_loop_t *loop, struct server_workers **ret) ZKV_MUST_CHECK;
+/* Closes what it has of the loop, which must run once more. NULL, and twice, is fine. */
+void server_workers_close(struct server_workers *);
 /* NULL is fine. */
 void server_workers_destroy(struct server_workers *);
 /* What store_config wants. Valid until server_workers_destroy(). */

@@ -357,6 +357,11 @@ int index_set_md5(struct index *ix, struct place body, const uint8_t md5[16])
     return tx_result(ix, rc != SQLITE_OK ? ZERR_NOMEM : index_run(s));
 }
 
+bool index_commit_is_quick(const struct index *ix)
+{
+    return ix->wal_bytes > 0 && ix->wal_bytes <= INDEX_WAL_MAX;
+}
+
 int index_checkpoint(struct index *ix, bool force)
 {
     assert(!ix->in_tx);

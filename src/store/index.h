@@ -126,6 +126,8 @@ int index_set_md5(struct index *, struct place body, const uint8_t md5[16]) ZKV_
 int index_has_body_in(struct index *, struct place room, uint64_t len, bool *ret) ZKV_MUST_CHECK;
 int index_commit(struct index *) ZKV_MUST_CHECK; /* on failure the transaction is rolled back */
 void index_rollback(struct index *);             /* nothing to do if none is open */
+/* A commit now writes into the WAL and no more: it begins no new one, which would sync. */
+bool index_commit_is_quick(const struct index *);
 /* Checkpoints when the WAL is above INDEX_WAL_MAX. ZERR_NO_SPACE etc. are not fatal. */
 int index_checkpoint(struct index *, bool force);
 

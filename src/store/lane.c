@@ -2,7 +2,8 @@
  *
  *   IDLE -> ROUND         commits wait, or too much is unsynced (round.c)
  *        -> GATHER        ... but on a slow disk first a moment is left for those just answered to send
- *                         again: else half of the clients wait while the other half is synced
+ *                         again: else half of the clients wait while the other half is synced; and
+ *                         without syncs what has arrived is looked at
  *        -> INDEX_RETRY   a round is on disk and not in the index: before anything else, each tick
  *        -> VOID          a round failed: its numbers are declared void before its answers go out
  *        -> TIDY          rooms of uploads that were given up: cut off at the tail, VOID elsewhere
@@ -27,6 +28,8 @@
 #define GATHER_SYNC_NS 2000000u /* a disk whose sync takes less is not waited for */
 #define GATHER_PART 8           /* of the last sync's time ... */
 #define GATHER_MAX_NS 2000000u  /* ... at most */
+#define LOOP_SLOW_NS 5000000u
+#define LOOP_PAUSE_NS 10000000000u
 
 void lane_queue(struct store *st, struct commit *c)
 {
@@ -333,16 +336,30 @@ static void upkeep_finish(struct store *st)
 
 /* ---- the lane ---- */
 
-/* Only after a round whose sync took long, for a small part of that, and if fewer wait than then were
- * answered or waiting: a client alone is never kept waiting. */
+static bool is_slow(const struct store *st)
+{
+    return st->last_sync_ns >= GATHER_SYNC_NS;
+}
+
+/* On a slow disk only after a round, for a small part of its sync, and if fewer wait than then were
+ * answered or waiting: a client alone is never kept waiting. Without syncs, until the loop has looked
+ * at all that has arrived. */
 static bool wants_gather(const struct store *st)
 {
-    return st->round_was_last && st->commits != NULL && st->last_sync_ns >= GATHER_SYNC_NS &&
-           st->n_commits < st->n_expected && !st->stopping;
+    if (st->commits == NULL || st->stopping) {
+        return false;
+    }
+    if (st->cfg.sync == STORE_SYNC_BLOCK) {
+        return st->lane_last != LANE_GATHER;
+    }
+    return is_slow(st) && st->lane_last == LANE_ROUND && st->n_commits < st->n_expected;
 }
 
 static void gather_run(const struct store *st)
 {
+    if (!is_slow(st)) {
+        return;
+    }
     uint64_t ns = st->last_sync_ns / GATHER_PART;
     struct timespec t = {.tv_nsec = (long)(ns < GATHER_MAX_NS ? ns : GATHER_MAX_NS)};
     (void)nanosleep(&t, NULL);
@@ -398,14 +415,27 @@ static void void_finish(struct store *st)
     round_deliver(st);
 }
 
+/* A write into the page cache may take long when the disk has fallen behind: whoever else is served
+ * waits then, but not again soon. */
+static void look_at_loop(struct store *st)
+{
+    uint64_t now = st->vfs->ops->mono_ns(st->vfs);
+    if (st->round.on_loop && now - st->round.began_ns > LOOP_SLOW_NS) {
+        st->loop_again_ns = now + LOOP_PAUSE_NS;
+    }
+}
+
 static void lane_done(struct job *job)
 {
     struct store *st = container_of(job, struct store, lane_job);
     enum lane_work work =
         st->lane; /* stays so: what call-backs kick must not begin before the end */
-    st->round_was_last = work == LANE_ROUND;
+    st->lane_last = work;
     switch (work) {
     case LANE_ROUND:
+        look_at_loop(st);
+        round_finish(st);
+        break;
     case LANE_INDEX_RETRY:
         round_finish(st);
         break;
@@ -478,7 +508,7 @@ static enum lane_work pick(struct store *st)
     if (st->index_down) {
         return st->index_retry ? LANE_INDEX_RETRY : LANE_IDLE;
     }
-    enum lane_work work = st->round_was_last ? begin_block_work(st) : LANE_IDLE;
+    enum lane_work work = st->lane_last == LANE_ROUND ? begin_block_work(st) : LANE_IDLE;
     if (work == LANE_IDLE && wants_gather(st)) {
         return LANE_GATHER;
     }
@@ -503,6 +533,22 @@ static enum lane_work pick(struct store *st)
     return work;
 }
 
+/* A hop to a worker and back costs more than a small round without a sync, and makes the next one
+ * wait: such are the loop's. A gathering that does not sleep is, too. */
+static enum job_class lane_class(struct store *st)
+{
+    struct round *r = &st->round;
+    if (st->lane == LANE_GATHER) {
+        return is_slow(st) ? JOB_COMMIT : JOB_LOOP;
+    }
+    if (st->lane != LANE_ROUND) {
+        return JOB_COMMIT;
+    }
+    r->began_ns = st->vfs->ops->mono_ns(st->vfs);
+    r->on_loop = r->began_ns >= st->loop_again_ns && round_is_quick(st);
+    return r->on_loop ? JOB_LOOP : JOB_COMMIT;
+}
+
 void lane_kick(struct store *st)
 {
     if (st->lane != LANE_IDLE || st->stopped) {
@@ -515,6 +561,6 @@ void lane_kick(struct store *st)
         return;
     }
     st->lane_status = 0;
-    st->lane_job = (struct job){.run = lane_run, .done = lane_done, .cls = JOB_COMMIT};
+    st->lane_job = (struct job){.run = lane_run, .done = lane_done, .cls = lane_class(st)};
     st->cfg.workers->submit(st->cfg.workers, &st->lane_job);
 }

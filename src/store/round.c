@@ -26,9 +26,16 @@
 #include "store/store_priv.h"
 
 #define WRITEBACK_STEP (4u << 20)
+#define QUICK_RECORDS 32
+#define QUICK_BYTES (128u << 10)
 #define SYNC_GAP_MAX_NS 20000000000u /* more between two syncs: the disk was idle meanwhile */
 
 /* ---- begin ---- */
+
+static bool wants_writeback(const struct round_block *rb)
+{
+    return !rb->sync && rb->end > rb->block->writeback + WRITEBACK_STEP;
+}
 
 static bool shares_key(const struct commit *a, const struct commit *b)
 {
@@ -214,7 +221,7 @@ bool round_begin(struct store *st)
     r->items = NULL;
     r->n_items = r->n_blocks = r->n_batched = 0;
     r->sync_status = r->index_status = 0;
-    r->index_done = false;
+    r->index_done = r->on_loop = false;
     r->first_seq = r->next_seq = st->next_seq;
     r->bytes_synced = r->sync_ns = 0;
     while (st->commits != NULL && r->n_items < ROUND_MAX && !must_follow(r, st->commits)) {
@@ -244,6 +251,27 @@ bool round_begin(struct store *st)
     return r->n_items > 0 || r->n_blocks > 0;
 }
 
+/* Nothing that it does on disk is more than a write of a little into the page cache. */
+bool round_is_quick(const struct store *st)
+{
+    const struct round *r = &st->round;
+    size_t n_records = 0, n_bytes = 0;
+    if (st->cfg.sync != STORE_SYNC_BLOCK || !index_commit_is_quick(st->ix_write)) {
+        return false;
+    }
+    for (size_t i = 0; i < r->n_blocks; i++) {
+        const struct round_block *rb = &r->blocks[i];
+        if (block_file_if_open(rb->block) == NULL || wants_writeback(rb)) {
+            return false;
+        }
+    }
+    for (const struct commit *c = r->items; c != NULL; c = c->next) {
+        n_records += c->n_recs;
+        n_bytes += c->kind == COMMIT_PUT ? put_of((struct commit *)c)->in_job_bytes : 0;
+    }
+    return n_records <= QUICK_RECORDS && n_bytes <= QUICK_BYTES;
+}
+
 /* ---- run ---- */
 
 /* With -sync block the disk is told to begin as bytes arrive, so that the seal finds little left.
@@ -254,7 +282,7 @@ static void start_writeback(struct round *r)
         struct round_block *rb = &r->blocks[i];
         struct block *b = rb->block;
         struct vfs_file *file = block_file_if_open(b);
-        if (!rb->sync && file != NULL && rb->end > b->writeback + WRITEBACK_STEP) {
+        if (file != NULL && wants_writeback(rb)) {
             file->vfs->ops->writeback(file, b->writeback, rb->end - b->writeback);
             b->writeback = rb->end;
         }
@@ -386,7 +414,7 @@ void round_index_run(struct store *st)
     if (r->index_status == 0) {
         r->index_status = batch_items(st);
     }
-    if (r->index_status == 0) {
+    if (r->index_status == 0 && !r->on_loop) {
         int rc = index_checkpoint(st->ix_write, false);
         (void)rc; /* a failed one is tried again after a later round */
     }

@@ -171,6 +171,7 @@ struct round {
     uint64_t published_seq, published_last_seq; /* the mark's, behind them */
     uint64_t bytes_synced, sync_ns;
     uint64_t began_ns;
+    bool on_loop;       /* run by the loop itself: may not checkpoint the index */
     struct buf scratch; /* records, CRCs, sums */
     struct iovec *iov;
     int n_iov;
@@ -241,11 +242,12 @@ struct store {
     struct db_state flush_state; /* of the member being flushed */
     uint64_t flush_records;
     int lane_status;
-    bool lane_removed;   /* seal: the block had nothing and was removed */
-    bool tidy_failed;    /* not tried again before the next tick */
-    bool round_was_last; /* fairness: a seal may go before the next round */
-    uint64_t next_seq;   /* number of the next commit */
-    uint64_t last_seq;   /* highest published or void */
+    bool lane_removed;        /* seal: the block had nothing and was removed */
+    bool tidy_failed;         /* not tried again before the next tick */
+    enum lane_work lane_last; /* fairness: a seal may go before the next round */
+    uint64_t loop_again_ns;   /* no rounds on the loop before: one took long there */
+    uint64_t next_seq;        /* number of the next commit */
+    uint64_t last_seq;        /* highest published or void */
     uint64_t durable_seq;
     uint64_t mark_seq, mark_last_seq; /* for the index's mark: of the last published record of the
                                          history, and of any kind */
@@ -383,7 +385,8 @@ int store_ensure_db(struct store *)
 void block_settle(struct block *, uint64_t bytes);
 
 /* round.c */
-bool round_begin(struct store *); /* false: nothing to do */
+bool round_is_quick(const struct store *); /* begun: the loop itself may run it */
+bool round_begin(struct store *);          /* false: nothing to do */
 void round_run(struct store *);
 int round_write(struct store *) ZKV_MUST_CHECK; /* round_write.c */
 void round_index_run(struct store *);

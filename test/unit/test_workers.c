@@ -116,6 +116,8 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     assert_true(server_workers_idle(f->workers));
+    server_workers_close(f->workers);
+    (void)uv_run(&f->loop, UV_RUN_DEFAULT);
     server_workers_destroy(f->workers);
     assert_int_equal(uv_loop_close(&f->loop), 0);
     test_free(f);
@@ -208,6 +210,48 @@ static void stores_that_take_long_hold_up_nobody_else(void **state)
     assert_int_equal(f->n_done, JOB_STORE_THREADS + 5);
 }
 
+/* With gated reads in every thread: the loop's own jobs need none. */
+static void the_loops_jobs_run_on_it_in_order_and_wait_for_nobody(void **state)
+{
+    struct fixture *f = *state;
+    struct test_job reads[4], jobs[3];
+    for (size_t i = 0; i < 4; i++) {
+        reads[i] = make(f, JOB_READ, 'r');
+        reads[i].gated = true;
+        submit(&reads[i]);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        jobs[i] = make(f, JOB_LOOP, (char)('1' + i));
+        jobs[i].opens_gate = i == 2;
+        submit(&jobs[i]);
+    }
+    assert_int_equal(f->n_done, 0);
+    assert_false(server_workers_idle(f->workers));
+    run_all(f);
+    assert_int_equal(f->n_done, 7);
+    const char *one = strchr(f->log, '1');
+    assert_true(one < strchr(f->log, '2') && strchr(f->log, '2') < strchr(f->log, '3'));
+}
+
+/* One that submits itself again and again lets the others' done() be called. */
+static void the_loops_jobs_let_the_others_end(void **state)
+{
+    struct fixture *f = *state;
+    struct test_job loop = make(f, JOB_LOOP, 'l'), read = make(f, JOB_READ, 'r');
+    loop.again = 300;
+    submit(&read);
+    pause_ms(20);
+    submit(&loop);
+    int n = 0;
+    while (read.n_done == 0) {
+        assert_true(++n < 3);
+        (void)uv_run(&f->loop, UV_RUN_NOWAIT);
+    }
+    assert_true(loop.n_done < 300);
+    run_all(f);
+    assert_int_equal(loop.n_done, 301);
+}
+
 static void with_one_thread_a_commit_waits_for_one_job_at_most(void **state)
 {
     struct fixture *f = *state;
@@ -259,6 +303,8 @@ static int four_threads(void)
         TEST(a_commit_runs_while_bodies_and_reads_occupy_their_threads),
         TEST(commits_may_use_the_threads_of_the_others_when_those_are_free),
         TEST(stores_that_take_long_hold_up_nobody_else),
+        TEST(the_loops_jobs_run_on_it_in_order_and_wait_for_nobody),
+        TEST(the_loops_jobs_let_the_others_end),
     };
     return cmocka_run_group_tests_name("workers, four threads", tests, NULL, NULL);
 }
@@ -269,6 +315,8 @@ static int one_thread(void)
         TEST(neither_run_nor_done_is_called_by_submit),
         TEST(every_job_is_run_and_done_once_each_time_it_is_submitted),
         TEST(stores_that_take_long_hold_up_nobody_else),
+        TEST(the_loops_jobs_run_on_it_in_order_and_wait_for_nobody),
+        TEST(the_loops_jobs_let_the_others_end),
         TEST(with_one_thread_a_commit_waits_for_one_job_at_most),
         TEST(with_one_thread_commits_in_a_row_let_the_others_through),
         TEST(bodies_and_reads_take_turns),
