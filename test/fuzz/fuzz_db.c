@@ -80,6 +80,13 @@ static void write_again(struct vfs *vfs, const struct seen *first)
     buf_finish(&again.bytes);
 }
 
+static bool same_identity(const struct db_state *a, const struct db_state *b)
+{
+    return a->last_seq == b->last_seq && a->generation == b->generation &&
+           a->has_store_id == b->has_store_id &&
+           memcmp(a->store_id, b->store_id, STORE_ID_BYTES) == 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_in in = {data, size};
@@ -101,11 +108,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(summary.last_member.off <= summary.end.off);
         tail.rev = alone.rev = summary.last_member.rev;
         require(scan(vfs, summary.last_member, &tail, &again) == 0);
-        /* What is stale behind the end is told by the last number; a member without one, which no
-         * writer of ours makes, knows less of it than the whole file. */
+        /* What is stale behind the end is told by the last number, and by the store and its
+         * generation; a member without one, which no writer of ours makes, knows less of it than
+         * the whole file. */
         vfs_mem_put(vfs, NAME, slice_of(whole.ptr, summary.end.off));
         require(scan(vfs, summary.last_member, &alone, &last) == 0);
-        if (last.state.last_seq == summary.state.last_seq) {
+        if (same_identity(&last.state, &summary.state)) {
             require(again.end.off == summary.end.off && again.end.rev == summary.end.rev);
         }
         db_summary_finish(&last);
