@@ -4,10 +4,10 @@
  *                     published, reserves room for deletes and copies.
  *                     A commit that depends on an earlier one of the same round (same key, and it
  *                     is a delete or has a condition) waits for the next round.
- *   run     (worker)  numbers those whose bodies are what they should be (round_write.c); writes heads,
- *                     records and what is left of the bodies, neighbours in one write;
- *                     syncs each block that got one, and the directory if one of them is new; one
- *                     short index transaction; the batch.
+ *   run     (worker, or the loop itself if it is quick)  numbers those whose bodies are what they
+ *                     should be (round_write.c); writes heads, records and what is left of the bodies,
+ *                     neighbours in one write; syncs each block that got one, and the directory if
+ *                     one of them is new; one short index transaction; the batch.
  *   finish  (loop)    publishes and answers, in number order.
  *
  * What breaks half-way:
