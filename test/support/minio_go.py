@@ -2,12 +2,14 @@
 """minio-go's own functional tests, as Debian ships them, each by its name.
 
   minio_go.py make SOURCE DIR      its functional_tests.go as a program in DIR that runs the tests named
-  minio_go.py run PROGRAM LIST     runs them all, each in a process of its own (SERVER_ENDPOINT, ACCESS_KEY
-                                   and SECRET_KEY are set); the outcome must be what LIST says, or else PASS
+  minio_go.py run PROGRAM LIST     runs them all, each in a process of its own, three at a time, for each has
+                                   buckets of its own (SERVER_ENDPOINT, ACCESS_KEY and SECRET_KEY are set);
+                                   the outcome must be what LIST says, or else PASS
 
 A test ends in PASS, FAIL or NA: "not available", the server has answered NotImplemented. It says so for
 each thing it looks at; the worst counts. The two that try nearly everything begin with a bucket policy and
 go no further; their copies "...WithoutPolicies" leave out the setting of policies and nothing else."""
+import concurrent.futures
 import json
 import os
 import re
@@ -91,8 +93,9 @@ def run_all(program, path):
     names = sorted(subprocess.run([program], check=True, capture_output=True, text=True).stdout.split())
     for name in sorted(set(expected) - set(names)):
         bad.append("%s is in the list, and there is no such test" % name)
-    for name in names:
-        outcome, said = outcome_of(program, name)
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        outcomes = list(pool.map(lambda name: outcome_of(program, name), names))
+    for name, (outcome, said) in zip(names, outcomes):
         wanted = expected.get(name, ("PASS",))[0]
         passed += outcome == "PASS"
         if outcome != wanted:

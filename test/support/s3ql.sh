@@ -3,7 +3,7 @@
 #
 #   bind_s3ql                a folder for it ($outside, which it sees as $inside)
 #   mkfs_s3ql CACHE [OPT..]  with the cache of that name, which is made, on the server that runs; what it
-#                            says is in $WORK/said, and its exit code is returned
+#                            says is in $WORK/said, and its exit code is returned; $mkfs_seconds (60) at most
 #   mount_s3ql CACHE         with the cache of that name, at $seen/mountpoint; mount_options are added
 #   umount_s3ql, flush_cache, fsck_s3ql CACHE, verify_s3ql CACHE
 #   must SECONDS COMMAND..   in the tree; its words are shown only if it fails
@@ -106,6 +106,6 @@ mkfs_s3ql()
     shift
     mkdir "$outside/cache-$cache"
     url=$scheme://$SERVER_ADDR/bucket
-    printf 'secret\nsecret\n' | s3ql timeout 60 mkfs.s3ql --authfile "$auth" \
+    printf 'secret\nsecret\n' | s3ql timeout "${mkfs_seconds:-60}" mkfs.s3ql --authfile "$auth" \
         --cachedir "$inside/cache-$cache" --log none --backend-options "$backend_options" "$@" "$url" >"$WORK/said" 2>&1
 }
