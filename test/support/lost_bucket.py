@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""A bucket that fails while it is used, and one that is left while it is being opened.
+"""Buckets whose disk fails or is slow while they are used, or opened.
 
   lost_bucket.py fail WORK       syncs of one bucket's blocks fail (strace), for good, under GETs that are
                                  read slowly, an upload that stands still, PUTs, lists and copies
   lost_bucket.py opening WORK    Ctrl+C while a bucket without its index is opened, slowly (strace)
+  lost_bucket.py copy WORK       a copy into a bucket whose disk is slow (strace), and its client
 
 Each in a directory of its own below WORK. The program is $ZKV_BIN's."""
 import hashlib
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import xml.etree.ElementTree as ET
 
 from s3client import Client, Failure, connect
 from served import Ledger, Server, in_threads, telling
@@ -37,8 +39,8 @@ class Tracer:
     """strace on a running server, with what it makes of some calls on some files."""
 
     def __init__(self, server, calls, inject, paths):
-        words = ["strace", "-qq", "-f", "-o", "/dev/null", "-e", "trace=" + calls, "-e", "inject=%s:%s" % (calls, inject),
-                 "-p", str(server.child.pid)]
+        words = ["strace", "-qq", "-f", "-o", "/dev/null", "-p", str(server.child.pid), "-e", "trace=" + calls,
+                 "-e", "inject=%s:%s" % (calls, inject)]
         for path in paths:
             words += ["-P", path]
         self.child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -170,12 +172,12 @@ def fail(work):
         for bucket in ("dying", "calm"):
             client = world.client(bucket)
             expect("making " + bucket, client.raw("PUT", "/" + bucket).status == 200)
-            expect("PUT big", world.ledger[bucket].put(client, "big", body_of(bucket, SLOW)).status == 200)
-            expect("PUT fixed", world.ledger[bucket].put(client, "fixed", body_of("fixed", 1000)).status == 200)
+            for key, body in (("big", body_of(bucket, SLOW)), ("fixed", body_of("fixed", 1000))):
+                expect("PUT " + key, world.ledger[bucket].put(client, key, body).status == 200)
         world.ledger["calm"].begin("copy", hashlib.md5(body_of("dying", SLOW)).hexdigest())
-        work = [lambda: world.slow_get("dying")] * READERS + [lambda: world.slow_get("calm"), world.half_put, world.copy] + \
-            [lambda: world.ask("dying", 1), lambda: world.ask("dying", 2), lambda: world.ask("calm", 3)] + \
-            [lambda: world.fail(directory)]
+        work = [lambda: world.slow_get("dying")] * READERS + [
+            lambda: world.slow_get("calm"), world.half_put, world.copy, lambda: world.ask("dying", 1),
+            lambda: world.ask("dying", 2), lambda: world.ask("calm", 3), lambda: world.fail(directory)]
         in_threads(len(work), lambda number: work[number]())
         seen = world.seen
         expect("slow readers of what has failed", seen["GET dying"] == {"cut"}, seen)
@@ -242,4 +244,40 @@ def opening(work):
     print("ok - Ctrl+C while a bucket's index is made anew: the stop takes %.1f s, and nothing is missing" % took)
 
 
-{"fail": fail, "opening": opening}[sys.argv[1]](sys.argv[2])
+# ---- a copy that takes long ----
+
+def copy(work):
+    directory = os.path.join(work, "copy")
+    os.mkdir(directory, 0o700)
+    server = Server(directory + ".log")
+    with telling(server):
+        expect("start", server.start(directory), server.said())
+        client = Client(server.address, "source")
+        for bucket in ("source", "target"):
+            expect("making " + bucket, client.raw("PUT", "/" + bucket).status == 200)
+        body = body_of("source", 6 * MIB)
+        client.put("big", body)
+        Client(server.address, "target").put("first", b"x")
+        block = os.path.join(directory, "buckets", "target", "open0000000000")
+        tracer = Tracer(server, "pwritev", "delay_enter=180000", [block])
+        began = time.monotonic()
+        client.connection.request("PUT", "/target/big", headers={
+            "x-amz-copy-source": "/source/big", "Content-Length": "0"})
+        reply = client.connection.getresponse()
+        first = time.monotonic() - began
+        got = reply.read()
+        took = time.monotonic() - began
+        tracer.end()
+        expect("the status", reply.status == 200, got)
+        expect("the first byte comes before the end", 4 < first < took - 0.5, (first, took))
+        expect("the length", len(got) == int(reply.headers["Content-Length"]), len(got))
+        root = ET.fromstring(got)
+        expect("the result", root.tag.endswith("}CopyObjectResult"), got)
+        expect("the ETag", root[1].text == '"%s"' % hashlib.md5(body).hexdigest(), got)
+        expect("the copy, asked for on the same connection", client.raw("GET", "/target/big").body == body)
+        expect("stop", server.stop() == 0)
+    print("ok - a copy of %.1f s begins its answer after %.1f s, ends it in order, and the connection goes on"
+          % (took, first))
+
+
+{"fail": fail, "opening": opening, "copy": copy}[sys.argv[1]](sys.argv[2])
