@@ -122,8 +122,15 @@ static void op_unhold(void *token)
     drop(token);
 }
 
+static bool op_gone(struct http_stream *s)
+{
+    (void)s;
+    return false;
+}
+
 static const struct http_stream_ops OPS = {
     .proceed = op_proceed,
+    .gone = op_gone,
     .pause = op_pause,
     .resume = op_resume,
     .respond = op_respond,
@@ -293,6 +300,10 @@ static const struct request REQUESTS[] = {
      "PUT /bucket/c2 HTTP/1.1\r\nx-amz-copy-source: /bucket/small\r\n"
      "x-amz-metadata-directive: REPLACE\r\nx-amz-meta-b: c\r\n",
      "", 0, 200, "CopyObjectResult", 0, "HEAD /bucket/c2 HTTP/1.1\r\n", 200},
+    {"copy with a checksum of its own", NULL,
+     "PUT /bucket/c3 HTTP/1.1\r\nx-amz-copy-source: /bucket/large\r\n"
+     "x-amz-checksum-algorithm: SHA256\r\n",
+     "", 0, 200, "<ChecksumSHA256>", 0, "HEAD /bucket/c3 HTTP/1.1\r\n", 200},
     {"delete", D1, "DELETE /bucket/d1 HTTP/1.1\r\n", "", 0, 204, "204", 0,
      "HEAD /bucket/d1 HTTP/1.1\r\n", 404},
     {"delete of many", D1,
