@@ -1,7 +1,4 @@
-/* The look-up index: pages of names against a naive model, totals, marks, damage, bad files. */
-#include "store/index.h"
-
-#include <fcntl.h>
+/* The look-up index: pages of names against a naive model, totals, marks, damage marks, memory. */
 #include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,91 +9,7 @@
 
 #include <cmocka.h>
 
-#include "base/num.h"
-#include "store/frame.h"
-
-struct fixture {
-    char dir[64], path[96];
-    struct index *ix;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    if (f == NULL) {
-        return -1;
-    }
-    snprintf(f->dir, sizeof f->dir, "/tmp/zkv-index-XXXXXX");
-    if (mkdtemp(f->dir) == NULL) {
-        return -1;
-    }
-    snprintf(f->path, sizeof f->path, "%s/%s", f->dir, INDEX_NAME);
-    *state = f;
-    return index_open(f->path, INDEX_WRITER, &f->ix, NULL);
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    index_close(f->ix);
-    int rc = index_remove(f->path);
-    rc |= rmdir(f->dir); /* nothing else may be left */
-    free(f);
-    return rc;
-}
-
-static void reopen(struct fixture *f)
-{
-    index_close(f->ix);
-    f->ix = NULL;
-    assert_int_equal(index_open(f->path, INDEX_WRITER, &f->ix, NULL), 0);
-}
-
-/* A PUT whose body lies in its own frame. */
-static struct record framed(struct slice key, uint32_t block, uint64_t off, uint64_t size)
-{
-    struct record r = {.op = RECORD_PUT, .key = key, .seq = 1, .size = size, .mtime_ms = 1234};
-    r.framed = r.body_framed = true;
-    r.frame = r.body_frame = (struct place){block, off};
-    r.body = (struct place){block, off + 100};
-    r.has_md5 = true;
-    memset(r.md5, (int)(off & 0xff), sizeof r.md5);
-    return r;
-}
-
-/* One by the original: the body alone. */
-static struct record plain(const char *key, uint64_t off, uint64_t size)
-{
-    return (struct record){.op = RECORD_PUT, .key = slice_str(key), .body = {7, off}, .size = size};
-}
-
-static void apply(struct index *ix, const struct record *r)
-{
-    assert_int_equal(index_apply(ix, r, false), 0);
-}
-
-static void put(struct index *ix, const char *key, uint32_t block, uint64_t off, uint64_t size)
-{
-    struct record r = framed(slice_str(key), block, off, size);
-    apply(ix, &r);
-}
-
-static void del(struct index *ix, const char *key)
-{
-    struct record r = {.op = RECORD_DELETE, .key = slice_str(key), .seq = 2};
-    apply(ix, &r);
-}
-
-static void assert_totals(struct index *ix, uint64_t objects, uint64_t live, uint64_t names,
-                          uint64_t damaged)
-{
-    struct index_totals t;
-    assert_int_equal(index_get_totals(ix, &t), 0);
-    assert_int_equal(t.objects, objects);
-    assert_int_equal(t.live_bytes, live);
-    assert_int_equal(t.name_bytes, names);
-    assert_int_equal(t.damaged, damaged);
-}
+#include "support/index_rig.h"
 
 /* ---- pages of names against a model ---------------------------------------------------------- */
 
@@ -108,13 +21,6 @@ struct model {
     uint8_t bytes[KEYS_MAX][KEY_LEN];
     size_t n;
 };
-
-static uint32_t rng = 12345;
-static uint32_t roll(uint32_t n)
-{
-    rng ^= rng << 13, rng ^= rng >> 17, rng ^= rng << 5;
-    return rng % n;
-}
 
 static struct slice random_bytes(uint8_t *out, size_t max)
 {
@@ -570,171 +476,6 @@ static void the_wal_is_checkpointed_when_it_has_grown(void **state)
     assert_int_equal(st.st_size, 0);
 }
 
-/* ---- files that are not an index ------------------------------------------------------------- */
-
-static void write_file(const char *path, const void *data, size_t len, off_t at)
-{
-    int fd = open(path, O_WRONLY | O_CREAT, 0600);
-    assert_true(fd >= 0);
-    assert_int_equal(pwrite(fd, data, len, at), (ssize_t)len);
-    close(fd);
-}
-
-/* Changes bytes of the first page as the layer below SQLite would write it: with its sum. */
-static void write_header(const char *path, const void *data, size_t len, size_t at)
-{
-    uint8_t page[4096];
-    int fd = open(path, O_RDONLY);
-    assert_true(fd >= 0);
-    assert_int_equal(pread(fd, page, sizeof page, 0), sizeof page);
-    close(fd);
-    memcpy(page + at, data, len);
-    le64_put(page + 4088, piece_sum(page, 4088) ^ 0x9e3779b97f4a7c15u);
-    write_file(path, page, sizeof page, 0);
-}
-
-static void bad_files_are_recognised(void **state)
-{
-    struct fixture *f = *state;
-    struct index *ix = NULL;
-    struct zerr_info info = {0};
-    uint8_t garbage[8192];
-    index_close(f->ix);
-    f->ix = NULL;
-    static const uint8_t next_version[4] = {0, 0, 0, INDEX_VERSION + 1};
-    write_header(f->path, next_version, 4, 60); /* user_version */
-    assert_int_equal(index_open(f->path, INDEX_WRITER, &ix, &info), ZERR_UNSUPPORTED);
-    assert_non_null(strstr(info.text, f->path));
-    assert_int_equal(index_open(f->path, INDEX_READER, &ix, NULL), ZERR_UNSUPPORTED);
-    write_header(f->path, "SQLi", 4, 68); /* application_id */
-    assert_int_equal(index_open(f->path, INDEX_WRITER, &ix, NULL), ZERR_INVALID);
-    write_file(f->path, "", 1, 20); /* pages that are not like ours: another person's database */
-    assert_int_equal(index_open(f->path, INDEX_WRITER, &ix, NULL), ZERR_INVALID);
-    memset(garbage, 0x5a, sizeof garbage);
-    write_file(f->path, garbage, sizeof garbage, 0);
-    assert_int_equal(index_open(f->path, INDEX_WRITER, &ix, NULL), ZERR_CORRUPT);
-    assert_int_equal(index_remove(f->path), 0);
-    assert_int_equal(index_open(f->path, INDEX_READER, &ix, NULL), ZERR_NOT_FOUND);
-    write_file(f->path, "", 0, 0); /* empty: new for a writer, nothing for a reader */
-    assert_int_equal(index_open(f->path, INDEX_READER, &ix, NULL), ZERR_CORRUPT);
-    assert_int_equal(index_open(f->path, INDEX_WRITER, &f->ix, NULL), 0);
-    assert_null(ix);
-}
-
-static void damaged_pages_are_corrupt_and_never_wrong_rows(void **state)
-{
-    struct fixture *f = *state;
-    struct list_query q = {.max = 1000};
-    struct list_page page;
-    char key[32];
-    assert_int_equal(index_begin(f->ix), 0);
-    for (int i = 0; i < 5000; i++) {
-        snprintf(key, sizeof key, "s3ql_data_%d", i);
-        put(f->ix, key, 1, (uint64_t)i * 256, 1);
-    }
-    assert_int_equal(index_commit(f->ix), 0);
-    index_close(f->ix);
-    f->ix = NULL;
-    struct stat st;
-    assert_int_equal(stat(f->path, &st), 0);
-    uint8_t zero[4096] = {0};
-    for (off_t at = 4096; at < st.st_size; at += 4096) {
-        write_file(f->path, zero, sizeof zero, at);
-    }
-    int rc = index_open(f->path, INDEX_WRITER, &f->ix, NULL);
-    if (rc == 0) {
-        rc = index_list(f->ix, &q, &page);
-    }
-    assert_int_equal(rc, ZERR_CORRUPT);
-}
-
-/* A checkpoint, then a kill, then a bit in the log: SQLite takes the log up to there, over the newer
- * pages of the file. */
-static void a_log_that_lost_what_the_file_has_is_corrupt(void **state)
-{
-    struct fixture *f = *state;
-    struct index *reader, *ix;
-    char wal[128], cmd[512];
-    snprintf(wal, sizeof wal, "%s-wal", f->path);
-    assert_int_equal(index_open(f->path, INDEX_READER, &reader, NULL), 0);
-    for (int i = 0; i < 2000; i++) {
-        char key[32];
-        assert_int_equal(index_begin(f->ix), 0);
-        snprintf(key, sizeof key, "%08x", roll(UINT32_MAX));
-        put(f->ix, key, 1, (uint64_t)i * 256, 1);
-        assert_int_equal(index_commit(f->ix), 0);
-    }
-    assert_int_equal(index_checkpoint(f->ix, false), 0); /* complete; the log stays */
-    snprintf(cmd, sizeof cmd, "cp %s %s.kept && cp %s %s.kept-wal", f->path, f->path, wal, f->path);
-    assert_int_equal(system(cmd), 0);
-    char kept[128];
-    snprintf(kept, sizeof kept, "%s.kept", f->path);
-    assert_int_equal(index_open(kept, INDEX_WRITER, &ix, NULL), 0);
-    index_close(ix);
-    assert_int_equal(system(cmd), 0);
-    char kept_wal[160];
-    snprintf(kept_wal, sizeof kept_wal, "%s-wal", kept);
-    write_file(kept_wal, "\1\2\3\4", 4, 1 << 20);
-    assert_int_equal(index_open(kept, INDEX_WRITER, &ix, NULL), ZERR_CORRUPT);
-    assert_int_equal(index_remove(kept), 0);
-    index_close(reader);
-}
-
-/* The log changes under a reader that has the file open. */
-static void a_page_of_the_log_is_checked_whenever_it_is_read(void **state)
-{
-    struct fixture *f = *state;
-    struct index *reader;
-    struct object obj;
-    char wal[128];
-    struct stat st;
-    struct list_query q = {.max = 100000};
-    struct list_page page;
-    snprintf(wal, sizeof wal, "%s-wal", f->path);
-    assert_int_equal(index_begin(f->ix), 0);
-    for (int i = 0; i < 3000; i++) {
-        char key[32];
-        snprintf(key, sizeof key, "name%06d", i);
-        put(f->ix, key, 1, (uint64_t)i * 256, 1);
-    }
-    assert_int_equal(index_commit(f->ix), 0);
-    assert_int_equal(index_open(f->path, INDEX_READER, &reader, NULL), 0);
-    assert_int_equal(index_lookup(reader, SLICE_LIT("name000000"), &obj), 0);
-    assert_int_equal(stat(wal, &st), 0);
-    for (off_t at = 32 + 24 + 2000; at < st.st_size; at += 4096 + 24) {
-        write_file(wal, "\x5a", 1, at);
-    }
-    assert_int_equal(index_list(reader, &q, &page), ZERR_CORRUPT);
-    index_close(reader);
-}
-
-/* SQLite writes pages into the log before the commit, and some of them again. */
-static void a_transaction_larger_than_the_cache_reads_its_own_pages(void **state)
-{
-    struct fixture *f = *state;
-    struct index_totals t;
-    for (int round = 0; round < 2; round++) {
-        assert_int_equal(index_begin(f->ix), 0);
-        for (uint32_t i = 0; i < 60000; i++) {
-            char key[48];
-            snprintf(key, sizeof key, "s3ql_data_%u_with_a_long_name", i * 7919 % 60000);
-            put(f->ix, key, 1, (uint64_t)(roll(1u << 20)) * 64, 10);
-        }
-        if (round == 0) {
-            assert_int_equal(index_commit(f->ix), 0);
-        } else {
-            index_rollback(f->ix);
-        }
-        assert_int_equal(index_check(f->ix), 0);
-    }
-    assert_int_equal(index_get_totals(f->ix, &t), 0);
-    assert_int_equal(t.objects, 60000);
-    assert_int_equal(index_begin(f->ix), 0);
-    del(f->ix, "s3ql_data_7_with_a_long_name");
-    assert_int_equal(index_commit(f->ix), 0);
-    assert_int_equal(index_check(f->ix), 0);
-}
-
 /* ---- many ------------------------------------------------------------------------------------ */
 
 #define MANY 100000
@@ -825,11 +566,6 @@ int main(void)
         T(a_rollback_leaves_rows_and_totals_as_they_were),
         T(after_a_failed_apply_nothing_can_be_committed),
         T(the_wal_is_checkpointed_when_it_has_grown),
-        T(bad_files_are_recognised),
-        T(damaged_pages_are_corrupt_and_never_wrong_rows),
-        T(a_log_that_lost_what_the_file_has_is_corrupt),
-        T(a_page_of_the_log_is_checked_whenever_it_is_read),
-        T(a_transaction_larger_than_the_cache_reads_its_own_pages),
         T(a_hundred_thousand_names_stay_within_a_few_mebibytes),
         T(a_temporary_index_works_and_leaves_nothing),
     };
