@@ -88,6 +88,9 @@ enum index_open_mode {
  * rebuilds. */
 int index_open(const char *path, enum index_open_mode, struct index **ret,
                struct zerr_info *) ZKV_MUST_CHECK;
+/* Syncs its files, as recovery does with blocks and db: what others wrote to them may not have reached the
+ * disk. ZERR_CORRUPT: that is so, the index is not to be believed. */
+int index_settle(struct index *) ZKV_MUST_CHECK;
 /* Reads and checks all of it, tables against each other: ZERR_CORRUPT. Long. */
 int index_check(struct index *) ZKV_MUST_CHECK;
 /* NULL is fine; rolls back an open transaction; writer: checkpoints. */
@@ -128,7 +131,8 @@ int index_commit(struct index *) ZKV_MUST_CHECK; /* on failure the transaction i
 void index_rollback(struct index *);             /* nothing to do if none is open */
 /* A commit now writes into the WAL and no more: it begins no new one, which would sync. */
 bool index_commit_is_quick(const struct index *);
-/* Checkpoints when the WAL is above INDEX_WAL_MAX. ZERR_NO_SPACE etc. are not fatal. */
+/* Checkpoints when the WAL is above INDEX_WAL_MAX. ZERR_NO_SPACE etc. are not fatal, ZERR_CORRUPT is: a
+ * sync failed, and what a later one says of the same pages means nothing. */
 int index_checkpoint(struct index *, bool force);
 
 /* ---- looking up ---- */

@@ -14,7 +14,9 @@
  *   index.sqlite-shm   is made anew by whoever opens the index first
  *
  * A page that was never written and still is what it was before cannot be told from a good one.
- * zipkvverify finds that, for it compares the whole index with the history.
+ * zipkvverify finds that, for it compares the whole index with the history. So after a sync that
+ * failed nothing of the file is believed (the next sync reports success with the pages gone): that
+ * is SQLITE_IOERR_DATA, too.
  *
  * While a transaction that is larger than the cache writes a page a second time, SQLite leaves the
  * chain as it was until the commit; pages from the first such frame on are not checked until its
@@ -191,7 +193,8 @@ static int on_truncate(sqlite3_file *f, sqlite3_int64 size)
 
 static int on_sync(sqlite3_file *f, int flags)
 {
-    return real(f)->pMethods->xSync(real(f), flags);
+    int rc = real(f)->pMethods->xSync(real(f), flags);
+    return rc == SQLITE_OK ? rc : SQLITE_IOERR_DATA;
 }
 
 static int on_file_size(sqlite3_file *f, sqlite3_int64 *ret)

@@ -150,9 +150,12 @@ static int find_zeroed(struct recovery *r)
 }
 
 /* Is what it has applied a beginning of what there is? If not it is ahead of the disk, or of another
- * history. */
+ * history. On a disk that could not write the rest it may have lost pages, too, and not know of it. */
 static bool index_fits(const struct recovery *r)
 {
+    if (r->tail.failed_syncs > 0 || r->db_sync_failed) {
+        return false;
+    }
     return r->mark_ok && r->mark.n_records <= r->rev && r->mark.unflushed == r->n_unflushed;
 }
 

@@ -220,7 +220,7 @@ bool round_begin(struct store *st)
     int64_t now_ms = st->vfs->ops->wall_ms(st->vfs);
     r->items = NULL;
     r->n_items = r->n_blocks = r->n_batched = 0;
-    r->sync_status = r->index_status = 0;
+    r->sync_status = r->index_status = r->checkpoint_status = 0;
     r->index_done = r->on_loop = false;
     r->first_seq = r->next_seq = st->next_seq;
     r->bytes_synced = r->sync_ns = 0;
@@ -415,8 +415,7 @@ void round_index_run(struct store *st)
         r->index_status = batch_items(st);
     }
     if (r->index_status == 0 && !r->on_loop) {
-        int rc = index_checkpoint(st->ix_write, false);
-        (void)rc; /* a failed one is tried again after a later round */
+        r->checkpoint_status = index_checkpoint(st->ix_write, false);
     }
 }
 
@@ -564,6 +563,8 @@ void round_finish(struct store *st)
     round_adapt(st);
     store_refresh_totals(st);
     round_deliver(st);
+    /* Others are tried again after a later round. */
+    (void)store_saw_index(st, st->round.checkpoint_status);
 }
 
 void round_deliver(struct store *st)

@@ -206,6 +206,11 @@ void store_destroy(struct store *st)
     }
     index_close(st->ix_list);
     index_close(st->ix_read);
+    if (st->ix_write != NULL) {
+        index_rollback(st->ix_write);
+        st->index_damaged =
+            index_checkpoint(st->ix_write, true) == ZERR_CORRUPT || st->index_damaged;
+    }
     index_close(st->ix_write);
     if (st->index_damaged && index_remove(st->index_path) != 0) {
         store_note(st, LOG_ERROR, "the damaged look-up index %s cannot be removed: do it by hand",
@@ -302,7 +307,8 @@ static void stop_run(struct job *job)
     if (rc == 0) {
         rc = index_checkpoint(st->ix_write, true);
     }
-    (void)rc; /* the index is a cache: the next start finds out */
+    /* The index is a cache: the next start finds out, but not that a sync has failed. */
+    st->index_damaged = st->index_damaged || rc == ZERR_CORRUPT;
 }
 
 static void stop_done(struct job *job)

@@ -163,11 +163,12 @@ struct round {
     size_t n_blocks, cap_blocks;
     struct head_write *heads;
     size_t n_heads, cap_heads;
-    int sync_status;      /* a write or sync failed: the whole round is void */
-    int index_status;     /* frames are on disk, the index or the batch is not complete */
-    bool index_done;      /* the transaction is committed; what is missing is the batch */
-    size_t n_batched;     /* records of this round in the batch */
-    uint64_t n_published; /* records of it that count */
+    int sync_status;       /* a write or sync failed: the whole round is void */
+    int index_status;      /* frames are on disk, the index or the batch is not complete */
+    bool index_done;       /* the transaction is committed; what is missing is the batch */
+    int checkpoint_status; /* of the checkpoint behind it */
+    size_t n_batched;      /* records of this round in the batch */
+    uint64_t n_published;  /* records of it that count */
     uint64_t published_seq, published_last_seq; /* the mark's, behind them */
     uint64_t bytes_synced, sync_ns;
     uint64_t began_ns;

@@ -13,6 +13,7 @@
 #include "base/num.h"
 #include "store/frame.h"
 #include "support/index_rig.h"
+#include "support/sqlite_sync.h"
 
 /* ---- files that are not an index ------------------------------------------------------------- */
 
@@ -153,6 +154,31 @@ static void a_page_of_the_log_is_checked_whenever_it_is_read(void **state)
 }
 
 /* SQLite writes pages into the log before the commit, and some of them again. */
+/* Of the log or of the file, when the one is laid over the other, or at the start. */
+static void after_a_failed_sync_nothing_is_believed(void **state)
+{
+    struct fixture *f = *state;
+    unsigned n = 0;
+    for (bool failed = true; failed; n++) {
+        assert_int_equal(index_begin(f->ix), 0);
+        put(f->ix, "k", 1, 64 * (n + 1), 10);
+        assert_int_equal(index_commit(f->ix), 0);
+        sqlite_syncs_good = n;
+        sqlite_syncs_bad = 1;
+        int rc = index_checkpoint(f->ix, true);
+        failed = sqlite_syncs_bad == 0;
+        assert_int_equal(rc, failed ? ZERR_CORRUPT : 0);
+    }
+    assert_true(n > 2);
+    for (n = 0; n < 2; n++) {
+        sqlite_syncs_good = n;
+        sqlite_syncs_bad = 1;
+        assert_int_equal(index_settle(f->ix), ZERR_CORRUPT);
+        assert_int_equal(sqlite_syncs_bad, 0);
+    }
+    assert_int_equal(index_settle(f->ix), 0);
+}
+
 static void a_transaction_larger_than_the_cache_reads_its_own_pages(void **state)
 {
     struct fixture *f = *state;
@@ -181,12 +207,14 @@ static void a_transaction_larger_than_the_cache_reads_its_own_pages(void **state
 
 int main(void)
 {
+    sqlite_sync_install();
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(bad_files_are_recognised),
         T(damaged_pages_are_corrupt_and_never_wrong_rows),
         T(a_log_that_lost_what_the_file_has_is_corrupt),
         T(a_page_of_the_log_is_checked_whenever_it_is_read),
+        T(after_a_failed_sync_nothing_is_believed),
         T(a_transaction_larger_than_the_cache_reads_its_own_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

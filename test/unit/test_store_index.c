@@ -4,11 +4,13 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <sqlite3.h>
 
 #include "store/store_priv.h"
+#include "support/sqlite_sync.h"
 #include "support/store_calls.h"
 #include "support/vfs_mem.h"
 
@@ -242,9 +244,114 @@ static void look_ups_see_what_the_lane_has_committed(void **state)
     fx_finish(&f);
 }
 
+/* ---- syncs that fail: pages may be lost, and the next sync would say that all is well ---- */
+
+static void expect_names(struct fixture *f, unsigned names)
+{
+    struct buf list = {0};
+    unsigned n = 0;
+    assert_int_equal(fx_names(f, &list), 0);
+    for (size_t i = 0; i < list.len; i++) {
+        n += list.ptr[i] == '\n';
+    }
+    assert_int_equal(n, names);
+    buf_finish(&list);
+}
+
+static void an_index_whose_sync_failed_ends_the_session(void **state)
+{
+    (void)state;
+    struct fixture f;
+    unsigned n = 0;
+    fx_init(&f, 0);
+    assert_int_equal(fx_open(&f), 0);
+    sqlite_syncs_good = 0;
+    sqlite_syncs_bad = 1;
+    for (; !f.fatal; n++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "k%u", n);
+        assert_true(n < 5000);
+        assert_int_equal(fx_put(&f, key, body_of(10), 0), 0);
+    }
+    assert_int_equal(sqlite_syncs_bad, 0);
+    assert_non_null(strstr(f.notes, "is damaged: it is removed"));
+    assert_int_not_equal(fx_stop(&f), 0);
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/" INDEX_NAME, f.dir);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_equal(fx_open(&f), 0);
+    expect_names(&f, n);
+    assert_int_equal(fx_stop(&f), 0);
+    fx_finish(&f);
+}
+
+static void expect_made_anew(struct fixture *f, unsigned names)
+{
+    struct store_stats s;
+    assert_int_equal(fx_open(f), 0);
+    store_get_stats(f->st, &s);
+    assert_true(s.index_rebuilt);
+    expect_names(f, names);
+}
+
+static void an_index_whose_sync_failed_at_the_stop_or_before_is_made_anew(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f, 0);
+    for (unsigned i = 0; i < 6; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        if (i == 0) {
+            assert_int_equal(fx_open(&f), 0);
+        } else {
+            expect_made_anew(&f, i);
+        }
+        assert_int_equal(fx_put(&f, key, body_of(10), 0), 0);
+        if (i % 2 == 1) {
+            fx_kill(&f);
+        }
+        sqlite_syncs_good = i / 2 % 2;
+        sqlite_syncs_bad = 1;
+        if (i % 2 == 0) {
+            assert_int_equal(fx_stop(&f), 0);
+            assert_int_equal(sqlite_syncs_bad, 0);
+        }
+    }
+    expect_made_anew(&f, 6);
+    assert_int_equal(sqlite_syncs_bad, 0);
+    assert_int_equal(fx_stop(&f), 0);
+    fx_finish(&f);
+}
+
+/* SQLite's own syncs may succeed: whoever asked before has had the answer. */
+static void an_index_on_a_disk_that_could_not_write_the_rest_is_made_anew(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f, 0);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "a", body_of(10), 0), 0);
+    assert_int_equal(fx_stop(&f), 0);
+    for (unsigned n = 1; n <= 2; n++) { /* the history, the open block */
+        assert_int_equal(fx_open(&f), 0);
+        assert_int_equal(fx_put(&f, n == 1 ? "b" : "c", body_of(10), 0), 0);
+        fx_kill(&f);
+        vfs_mem_fail(f.vfs, MEM_SYNC, n, ZERR_IO, MEM_ONCE);
+        expect_made_anew(&f, n + 1);
+        assert_true(vfs_mem_failed(f.vfs) > 0);
+        assert_int_equal(fx_stop(&f), 0);
+    }
+    fx_finish(&f);
+}
+
 int main(void)
 {
+    sqlite_sync_install();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_index_whose_sync_failed_ends_the_session),
+        cmocka_unit_test(an_index_on_a_disk_that_could_not_write_the_rest_is_made_anew),
+        cmocka_unit_test(an_index_whose_sync_failed_at_the_stop_or_before_is_made_anew),
         cmocka_unit_test(a_round_waits_for_an_index_that_comes_back),
         cmocka_unit_test(a_store_that_cannot_go_on_answers_before_it_is_stopped),
         cmocka_unit_test(nobody_waits_for_ever_for_an_index_on_a_full_disk),
