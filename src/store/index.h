@@ -88,9 +88,6 @@ enum index_open_mode {
  * rebuilds. */
 int index_open(const char *path, enum index_open_mode, struct index **ret,
                struct zerr_info *) ZKV_MUST_CHECK;
-/* Syncs its files, as recovery does with blocks and db: what others wrote to them may not have reached the
- * disk. ZERR_CORRUPT: that is so, the index is not to be believed. */
-int index_settle(struct index *) ZKV_MUST_CHECK;
 /* Reads and checks all of it, tables against each other: ZERR_CORRUPT. Long. */
 int index_check(struct index *) ZKV_MUST_CHECK;
 /* NULL is fine; rolls back an open transaction; writer: checkpoints. */

@@ -402,22 +402,6 @@ void index_close(struct index *ix)
     free(ix);
 }
 
-int index_settle(struct index *ix)
-{
-    static const int files[] = {SQLITE_FCNTL_FILE_POINTER, SQLITE_FCNTL_JOURNAL_POINTER};
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        sqlite3_file *f = NULL;
-        int rc = sqlite3_file_control(ix->db, "main", files[i], &f);
-        if (rc == SQLITE_OK && f != NULL && f->pMethods != NULL) {
-            rc = f->pMethods->xSync(f, SQLITE_SYNC_NORMAL);
-        }
-        if (rc != SQLITE_OK) {
-            return index_zerr(rc);
-        }
-    }
-    return 0;
-}
-
 int index_remove(const char *path)
 {
     static const char *const suffixes[] = {"", "-wal", "-shm"};

@@ -122,9 +122,6 @@ int recovery_open_index(struct recovery *r, bool fresh)
         rc = index_open(st->index_path, INDEX_WRITER, &st->ix_write, fresh ? r->info : NULL);
     }
     if (rc == 0 && !fresh) {
-        rc = index_settle(st->ix_write);
-    }
-    if (rc == 0 && !fresh) {
         rc = index_get_mark(st->ix_write, &r->mark);
         r->mark_ok = r->mark.n_records == 0;
         if (rc == 0 && SEQ_SESSION(r->mark.last_seq) > r->index_session) {

@@ -231,12 +231,6 @@ int index_commit(struct index *ix)
     return save(ix->file);
 }
 
-int index_settle(struct index *ix)
-{
-    (void)ix;
-    return 0;
-}
-
 int index_checkpoint(struct index *ix, bool force)
 {
     (void)force;
