@@ -183,6 +183,9 @@ static int find_lost(struct recovery *r)
     if (rc == 0 && r->lost_names.n > 0) {
         rc = tail_each(r->st->vfs, &r->tail, forget_newer, r);
     }
+    for (size_t i = 0; i < r->lost_names.n && rc == 0; i++) {
+        tail_keep(&r->tail, r->lost_names.v[i].obj.frame);
+    }
     return rc;
 }
 
@@ -199,12 +202,12 @@ int recovery_follow_tail(struct recovery *r)
         return rc;
     }
     r->have_tail = true;
-    st->stats.torn = r->tail.torn;
     st->n_records = st->n_flushed = r->rev = r->sum.end.rev;
     rc = tail_each(st->vfs, &r->tail, check_tail_record, r);
     if (rc == 0) {
         rc = find_lost(r);
     }
+    st->stats.torn = r->tail.torn;
     if (rc == 0 && !index_fits(r)) {
         st->stats.index_rebuilt = true;
         db_summary_finish(&r->sum);

@@ -261,15 +261,34 @@ static int decide_loose(struct tail *t, struct tail_loose *l, tail_known_fn *kno
     return rc;
 }
 
+static bool is_damage(struct tail *t, const struct tail_loose *l)
+{
+    return l->unreadable && l->at.off < find_block(t, l->at.block)->keep_end;
+}
+
 static void count_loose(struct tail *t)
 {
     for (size_t i = 0; i < t->n_loose; i++) {
-        const struct tail_loose *l = &t->loose[i];
-        if (l->unreadable && l->at.off < find_block(t, l->at.block)->keep_end) {
+        if (is_damage(t, &t->loose[i])) {
             t->damaged++;
         } else {
             t->torn++;
         }
+    }
+}
+
+void tail_keep(struct tail *t, struct place frame)
+{
+    for (size_t i = 0; i < t->n_loose; i++) {
+        struct tail_loose *l = &t->loose[i];
+        if (l->at.block != frame.block || frame.off < l->at.off ||
+            frame.off >= l->at.off + l->room || is_damage(t, l)) {
+            continue;
+        }
+        l->unreadable = true;
+        keep_until(find_block(t, l->at.block), l->at.off + l->room);
+        t->torn--;
+        t->damaged++;
     }
 }
 

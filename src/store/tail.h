@@ -73,6 +73,10 @@ int tail_collect(struct vfs *, const struct dir_view *, const struct db_state *,
                  struct zerr_info *) ZKV_MUST_CHECK;
 void tail_finish(struct tail *);
 
+/* A name is known that has its record in that room: damage, not an upload that was cut off. The room
+ * stays, and so does its block. */
+void tail_keep(struct tail *, struct place frame);
+
 /* The records that count, in order of numbers, above last_seq. Valid during the call. */
 int tail_each(struct vfs *, struct tail *,
               int (*each)(void *user, const struct record *, bool damaged),

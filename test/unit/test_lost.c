@@ -234,6 +234,25 @@ static void without_the_index_the_damage_is_told(void **state)
     fx_finish(&f);
 }
 
+/* All that is left of the block is a part of the record; the body was behind it. */
+static void a_record_without_anything_behind_it_keeps_its_block(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static char value[1500];
+    struct attr attr = {SLICE_LIT("name"), slice_of(value, sizeof(value))};
+    struct put_spec spec = {.key = SLICE_LIT("a"), .size = 10, .meta = {&attr, 1}};
+    memset(value, 'v', sizeof(value));
+    start(&f);
+    assert_int_equal(fx_put_spec(&f, &spec, slice_of(body, 10), 0, NULL, NULL), 0);
+    fx_kill(&f);
+    vfs_mem_put(f.vfs, BLOCK, slice_of(vfs_mem_get(f.vfs, BLOCK).ptr, 1024));
+    spoil(&f, frame_at(&f, 0), NO_HEAD);
+    again(&f);
+    expect_damaged(&f, "a", "");
+    fx_finish(&f);
+}
+
 /* What a power cut takes with -sync block was never promised. */
 static void with_sync_block_it_may_be_gone(void **state)
 {
@@ -258,6 +277,7 @@ int main(void)
         cmocka_unit_test(a_damaged_record_s_name_is_not_what_it_was_before),
         cmocka_unit_test(a_damaged_record_of_a_copy_is_no_other_object),
         cmocka_unit_test(a_damaged_body_at_the_end_is_not_taken_for_torn),
+        cmocka_unit_test(a_record_without_anything_behind_it_keeps_its_block),
         cmocka_unit_test(what_came_after_it_is_served),
         cmocka_unit_test(without_the_index_the_damage_is_told),
         cmocka_unit_test(with_sync_block_it_may_be_gone),
