@@ -195,6 +195,31 @@ static int tidy_run(struct store *st)
     return rc;
 }
 
+/* Until then no round begins: its records would say that those numbers were acknowledged. */
+bool lane_owes_void(const struct store *st)
+{
+    for (const struct block *b = st->open_blocks; b != NULL; b = b->next) {
+        for (const struct commit *c = b->voids; c != NULL; c = c->block_next) {
+            if (c->recorded && b->state != BLOCK_POISONED) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* The block is poisoned: whether its records are VOID on disk nobody knows. */
+static void void_numbers(struct store *st, const struct commit *c)
+{
+    for (size_t i = 0; c->recorded && i < c->n_recs; i++) {
+        uint64_t seq = c->recs[i].seq;
+        if (seq != 0) {
+            st->void_first = st->void_first == 0 || seq < st->void_first ? seq : st->void_first;
+            st->void_last = seq > st->void_last ? seq : st->void_last;
+        }
+    }
+}
+
 static void tidy_finish(struct store *st)
 {
     struct block *b = st->lane_block;
@@ -213,13 +238,20 @@ static void tidy_finish(struct store *st)
         }
         c->block_next = b->voids;
         b->voids = st->lane_voids;
+        if (lane_owes_void(st)) {
+            store_refuse_commits(st, ZERR_BUSY);
+        }
     } else {
+        bool poison = rc != 0 && !block_is_broken(b);
         while (st->lane_voids != NULL) {
             struct commit *c = st->lane_voids;
             st->lane_voids = c->block_next;
+            if (poison) {
+                void_numbers(st, c);
+            }
             commit_free(c);
         }
-        if (rc != 0 && !block_is_broken(b)) {
+        if (poison) {
             block_settle(b, b->dirty);
             block_poison(b, rc);
         }
@@ -508,11 +540,12 @@ static enum lane_work pick(struct store *st)
     if (st->index_down) {
         return st->index_retry ? LANE_INDEX_RETRY : LANE_IDLE;
     }
-    enum lane_work work = st->lane_last == LANE_ROUND ? begin_block_work(st) : LANE_IDLE;
-    if (work == LANE_IDLE && wants_gather(st)) {
+    bool owes = lane_owes_void(st);
+    enum lane_work work = owes || st->lane_last == LANE_ROUND ? begin_block_work(st) : LANE_IDLE;
+    if (work == LANE_IDLE && !owes && wants_gather(st)) {
         return LANE_GATHER;
     }
-    if (work == LANE_IDLE && round_begin(st)) {
+    if (work == LANE_IDLE && !owes && round_begin(st)) {
         work = LANE_ROUND;
     }
     if (work == LANE_IDLE) {

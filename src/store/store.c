@@ -246,8 +246,7 @@ void store_drain_current(struct store *st)
     }
 }
 
-/* Ends what waits for a round. */
-static void refuse_commits(struct store *st, int status)
+void store_refuse_commits(struct store *st, int status)
 {
     while (st->commits != NULL) {
         struct commit *c = st->commits;
@@ -268,7 +267,7 @@ static void abandon(struct store *st)
         c->status = ZERR_IO;
     }
     round_deliver(st);
-    refuse_commits(st, ZERR_IO);
+    store_refuse_commits(st, ZERR_IO);
     put_abort_all(st, ZERR_IO, true);
 }
 
@@ -283,7 +282,7 @@ static void answer_busy(struct store *st)
             change_answer(c, ZERR_BUSY);
         }
     }
-    refuse_commits(st, ZERR_BUSY);
+    store_refuse_commits(st, ZERR_BUSY);
     put_abort_all(st, ZERR_BUSY, true);
 }
 
@@ -316,6 +315,9 @@ static void stop_done(struct job *job)
     struct store *st = container_of(job, struct store, stop_job);
     if (st->stop_status == 0 && (st->failed || db_batch_n_all(st->batch) > 0)) {
         st->stop_status = ZERR_IO;
+    }
+    if (st->stop_status == 0 && lane_owes_void(st)) { /* the next start may find what was refused */
+        st->stop_status = ZERR_NO_SPACE;
     }
     st->stopped_cb(st->stopped_user, st->stop_status);
 }
@@ -391,7 +393,8 @@ int store_may_write(struct store *st, uint64_t bytes, bool is_delete)
     if (st->stopping) {
         return ZERR_CANCELED;
     }
-    if (st->failed || st->index_down || st->flush_failed) {
+    if (st->failed || st->index_down || st->flush_failed ||
+        (st->tidy_failed && lane_owes_void(st))) {
         return ZERR_BUSY;
     }
     uint64_t keep = is_delete ? st->reserve / 2 : st->reserve;

@@ -297,6 +297,7 @@ struct store {
 /* store.c */
 void store_note(struct store *, enum log_level, const char *fmt, ...) ZKV_PRINTF(3, 4);
 void store_fail(struct store *, const char *fmt, ...) ZKV_PRINTF(2, 3); /* fatal(), once */
+void store_refuse_commits(struct store *, int status); /* ends what waits for a round */
 /* Stopping and nothing is left to do: ends the stop. From lane_kick() and whatever else ends work.
  */
 void store_stop_step(struct store *);
@@ -364,6 +365,8 @@ void index_job_submit(struct store *, struct index_job *);
 /* upload.c */
 
 /* lane.c */
+/* Records of a round that failed are on disk, and could not be made VOID yet. */
+bool lane_owes_void(const struct store *);
 void lane_kick(struct store *);
 void lane_queue(struct store *, struct commit *);
 void lane_unqueue(struct store *, struct commit *);

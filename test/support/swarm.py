@@ -160,6 +160,7 @@ class Swarm:
             ops.sort(key=lambda o: o.start)
             if value is not None:
                 self.history.values[op.value] = value
+        self.refused = []
 
     def check_groups(self, found):
         """A multi-delete without an answer: all of its keys or none."""

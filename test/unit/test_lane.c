@@ -1,4 +1,5 @@
-/* Where a round runs: what cannot take long is the loop's own, everything else a worker's. */
+/* Where a round runs: what cannot take long is the loop's own, everything else a worker's. And what
+ * follows a round that failed when a part of it was on disk. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -172,6 +173,166 @@ static void after_one_that_took_long_the_loop_is_spared(void **state)
     fx_finish(&f);
 }
 
+/* ---- a round that failed half-way ---- */
+
+#define SMALL_BLOCK 65536u
+#define OWN_BLOCK 100000u
+
+struct half {
+    struct fixture f;
+    struct fx_upload late, in_block, own;
+};
+
+/* "a" is to have another body; a write that follows in the same round finds no space. The round has run,
+ * and what it left on disk is about to become VOID. */
+static void begin_half(struct half *h, uint64_t seed)
+{
+    fx_init(&h->f, SMALL_BLOCK);
+    vfs_mem_destroy(h->f.vfs);
+    h->f.vfs = vfs_mem_create(seed);
+    assert_int_equal(fx_open(&h->f), 0);
+    assert_int_equal(fx_put(&h->f, "a", slice_of(bytes, 100), 0), 0);
+    assert_int_equal(fx_begin(&h->f, &h->late, "late", 10), 0);
+    fx_write(&h->f, &h->late, slice_of(bytes, 10));
+    assert_int_equal(fx_begin(&h->f, &h->in_block, "a", 3000), 0);
+    fx_write(&h->f, &h->in_block, slice_of(bytes, 3000));
+    assert_int_equal(fx_begin(&h->f, &h->own, "own", OWN_BLOCK), 0);
+    fx_write(&h->f, &h->own, slice_of(bytes, OWN_BLOCK));
+    fx_pump(&h->f);
+    struct fx_upload ahead; /* so that both get into one round */
+    assert_int_equal(fx_begin(&h->f, &ahead, "ahead", 0), 0);
+    put_commit(ahead.put, NULL);
+    put_commit(h->in_block.put, NULL);
+    put_commit(h->own.put, NULL);
+    (void)round_class(&h->f);
+    assert_true(workers_inline_step(&h->f.workers)); /* the one ahead */
+    assert_int_equal(ahead.status, 0);
+    assert_int_equal(round_class(&h->f), JOB_COMMIT);
+    vfs_mem_fail(h->f.vfs, MEM_WRITE, 3, ZERR_NO_SPACE, MEM_FROM_THEN_ON);
+    assert_true(workers_inline_step(&h->f.workers));
+    assert_true(h->in_block.done && h->own.done);
+    assert_int_equal(h->in_block.status, ZERR_NO_SPACE);
+    assert_true(vfs_mem_get(h->f.vfs, "open0000000000").len > 3000); /* the first is there */
+}
+
+static void begin_without_space(struct half *h)
+{
+    begin_half(h, 1);
+    vfs_mem_fail(h->f.vfs, MEM_WRITE, 1, ZERR_NO_SPACE, MEM_FROM_THEN_ON);
+    fx_pump(&h->f);
+}
+
+/* sizes: bit 0: the first body of "a" may be there, bit 1: the second. */
+static void expect_a(struct fixture *f, unsigned sizes)
+{
+    struct buf out = {0};
+    assert_int_equal(fx_get(f, "a", &out), 0);
+    assert_true((out.len == 100 && (sizes & 1)) || (out.len == 3000 && (sizes & 2)));
+    buf_finish(&out);
+}
+
+static void start_again(struct fixture *f, unsigned sizes)
+{
+    fx_drop_index(f);
+    f->notes[0] = '\0';
+    assert_int_equal(fx_open(f), 0);
+    assert_null(strstr(f->notes, "damaged"));
+    expect_a(f, sizes);
+    assert_int_equal(fx_stop(f), 0);
+}
+
+/* Its numbers must not seem to have been acknowledged: that is what the next record would say. */
+static void no_round_follows_before_the_failed_one_is_void(void **state)
+{
+    struct half h;
+    struct fx_upload u;
+    (void)state;
+    begin_without_space(&h);
+    assert_true(lane_owes_void(h.f.st));
+    assert_int_equal(fx_begin(&h.f, &u, "b", 10), ZERR_BUSY);
+    vfs_mem_advance(h.f.vfs, 1000);
+    put_commit(h.late.put, NULL);
+    fx_pump(&h.f);
+    assert_false(h.late.done);
+    store_tick(h.f.st); /* tries in vain */
+    fx_pump(&h.f);
+    assert_true(lane_owes_void(h.f.st));
+    assert_true(h.late.done);
+    assert_int_equal(h.late.status, ZERR_BUSY);
+    vfs_mem_fail(h.f.vfs, 0, 0, 0, MEM_ONCE);
+    store_tick(h.f.st);
+    fx_pump(&h.f);
+    assert_false(lane_owes_void(h.f.st));
+    assert_int_equal(fx_put(&h.f, "b", slice_of(bytes, 10), 0), 0);
+    expect_a(&h.f, 1);
+    fx_kill(&h.f);
+    start_again(&h.f, 1);
+    fx_finish(&h.f);
+}
+
+static void on_deleted(void *user, int status)
+{
+    *(int *)user = status;
+}
+
+static void whoever_waits_meanwhile_is_refused(void **state)
+{
+    struct half h;
+    int status = ZKV_PENDING;
+    struct slice key = SLICE_LIT("a");
+    (void)state;
+    begin_without_space(&h);
+    assert_int_equal(store_delete(h.f.st, &key, 1, NULL, on_deleted, &status), ZERR_BUSY);
+    assert_int_equal(status, ZKV_PENDING);
+    int rc = fx_stop(&h.f);
+    assert_int_equal(rc, ZERR_NO_SPACE); /* the person is told: */
+    vfs_mem_fail(h.f.vfs, 0, 0, 0, MEM_ONCE);
+    start_again(&h.f, 1 | 2); /* what was refused may be there */
+    fx_finish(&h.f);
+}
+
+static void a_crash_meanwhile_is_no_damage(void **state)
+{
+    (void)state;
+    for (int mode = 0; mode < 8; mode++) {
+        struct half h;
+        begin_without_space(&h);
+        vfs_mem_fail(h.f.vfs, 0, 0, 0, MEM_ONCE);
+        if (mode == 0) {
+            fx_kill(&h.f);
+        } else {
+            fx_power_cut(&h.f, MEM_CRASH_RANDOM, (uint64_t)mode);
+        }
+        start_again(&h.f, 1 | 2);
+        fx_finish(&h.f);
+    }
+}
+
+/* The block is poisoned, and what it has of the round may be on disk as it was: its numbers are declared
+ * void elsewhere. */
+static void a_void_that_cannot_be_synced_is_declared(void **state)
+{
+    (void)state;
+    for (int mode = 0; mode < 100; mode++) {
+        struct half h;
+        begin_half(&h, (uint64_t)mode + 1);
+        vfs_mem_fail(h.f.vfs, MEM_SYNC, 1 + (uint64_t)mode % 2, ZERR_IO, MEM_ONCE);
+        fx_pump(&h.f);
+        assert_false(lane_owes_void(h.f.st));
+        assert_int_equal(vfs_mem_failed(h.f.vfs), 1);
+        vfs_mem_fail(h.f.vfs, 0, 0, 0, MEM_ONCE);
+        assert_int_equal(fx_put(&h.f, "b", slice_of(bytes, 10), 0), 0);
+        expect_a(&h.f, 1);
+        if (mode < 2) {
+            fx_kill(&h.f);
+        } else {
+            fx_power_cut(&h.f, MEM_CRASH_RANDOM, (uint64_t)mode);
+        }
+        start_again(&h.f, 1);
+        fx_finish(&h.f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +343,10 @@ int main(void)
         cmocka_unit_test(what_has_arrived_shares_a_round),
         cmocka_unit_test(much_at_once_is_a_workers),
         cmocka_unit_test(after_one_that_took_long_the_loop_is_spared),
+        cmocka_unit_test(no_round_follows_before_the_failed_one_is_void),
+        cmocka_unit_test(whoever_waits_meanwhile_is_refused),
+        cmocka_unit_test(a_crash_meanwhile_is_no_damage),
+        cmocka_unit_test(a_void_that_cannot_be_synced_is_declared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
