@@ -15,7 +15,9 @@ static int tx_commit(struct recovery *r)
     int rc = 0;
     if (r->in_tail) { /* rows that the db does not have yet: the mark goes with them */
         index_fill_mark(r->st, &mark);
-        mark.durable_seq = mark.last_seq;
+        /* Not more than was known before: what was torn between these rows is not VOID on disk yet, and
+         * the next start must not take it for acknowledged. */
+        mark.durable_seq = r->tail.durable_seq;
         rc = index_set_mark(ix, &mark);
     }
     if (rc != 0) {
