@@ -347,6 +347,7 @@ void store_stop(struct store *st, void (*stopped)(void *user, int status), void 
 {
     assert(!st->stopping);
     st->stopping = true;
+    st->tidy_failed = false; /* once more, without waiting for a tick */
     st->stopped_cb = stopped;
     st->stopped_user = user;
     put_abort_all(st, ZERR_CANCELED, false); /* those with all their bytes may still commit */

@@ -291,6 +291,17 @@ static void whoever_waits_meanwhile_is_refused(void **state)
     fx_finish(&h.f);
 }
 
+static void a_stop_tries_once_more(void **state)
+{
+    struct half h;
+    (void)state;
+    begin_without_space(&h);
+    vfs_mem_fail(h.f.vfs, 0, 0, 0, MEM_ONCE);
+    assert_int_equal(fx_stop(&h.f), 0);
+    start_again(&h.f, 1);
+    fx_finish(&h.f);
+}
+
 static void a_crash_meanwhile_is_no_damage(void **state)
 {
     (void)state;
@@ -345,6 +356,7 @@ int main(void)
         cmocka_unit_test(after_one_that_took_long_the_loop_is_spared),
         cmocka_unit_test(no_round_follows_before_the_failed_one_is_void),
         cmocka_unit_test(whoever_waits_meanwhile_is_refused),
+        cmocka_unit_test(a_stop_tries_once_more),
         cmocka_unit_test(a_crash_meanwhile_is_no_damage),
         cmocka_unit_test(a_void_that_cannot_be_synced_is_declared),
     };
