@@ -108,6 +108,9 @@ static int take_entry(const zipkv_FrameEntry *msg, const struct wire_decoder *d,
         return ZERR_UNSUPPORTED;
     }
     rec.op = (enum record_op)msg->op;
+    if (rec.key.len == 0 || rec.key.len > KEY_MAX_BYTES) {
+        return ZERR_CORRUPT;
+    }
     if (!implied_place && !record_in_history(&rec)) {
         return ZERR_CORRUPT; /* uploads have kinds of their own, which imply it */
     }
