@@ -143,10 +143,10 @@ static bool begin_checksums(struct s3_exchange *x)
 {
     struct slice rest = x->payload.declared, name;
 
-    if (x->route.op == S3_OP_COMPLETE_UPLOAD) {
-        return true; /* there they are about the object, and not about the XML that comes */
-    }
-    for (size_t i = 0; i < x->req->n_headers; i++) {
+    /* In the head of a completion they are about the object, and not about the XML that comes. */
+    bool about_body = x->route.op != S3_OP_COMPLETE_UPLOAD;
+
+    for (size_t i = 0; about_body && i < x->req->n_headers; i++) {
         const struct http_header *h = &x->req->headers[i];
         enum s3_checksum kind = s3_checksum_of_header(h->name);
         if (kind != S3_CHECKSUMS &&

@@ -19,10 +19,11 @@ static const struct {
 #define N_CHECKSUMS (sizeof(CHECKSUMS) / sizeof(CHECKSUMS[0]))
 
 /* A chunked upload of `wire` in slices of slice_max; the other headers follow as name, value. */
-static int stream(struct toy *t, const char *target, const char *form, const char *size,
-                  const char *wire, size_t slice_max, const char *name, const char *value)
+static int stream_to(struct toy *t, enum http_method method, const char *target, const char *form,
+                     const char *size, const char *wire, size_t slice_max, const char *name,
+                     const char *value)
 {
-    toy_init(t, HTTP_METHOD_PUT, target);
+    toy_init(t, method, target);
     t->req.chunked = true;
     t->body = slice_str(wire);
     t->slice_max = slice_max;
@@ -36,6 +37,12 @@ static int stream(struct toy *t, const char *target, const char *form, const cha
     begin(t);
     finish(t);
     return t->status;
+}
+
+static int stream(struct toy *t, const char *target, const char *form, const char *size,
+                  const char *wire, size_t slice_max, const char *name, const char *value)
+{
+    return stream_to(t, HTTP_METHOD_PUT, target, form, size, wire, slice_max, name, value);
 }
 
 static void expect_content(const char *target, const char *content)
@@ -333,6 +340,57 @@ static void a_copy_keeps_the_checksum_of_its_body(void **state)
     toy_clear(&t);
 }
 
+/* Whatever is asked for: right or wrong, it is of the body that comes, and of nothing else. */
+static void trailers_may_come_with_every_operation(void **state)
+{
+    static const struct {
+        enum http_method method;
+        const char *target;
+        bool reads_xml;
+    } operations[] = {
+        {HTTP_METHOD_PUT, "/bucket/o", false},
+        {HTTP_METHOD_PUT, "/bucket/o?partNumber=1&uploadId=0123456789abcdef", false},
+        {HTTP_METHOD_POST, "/bucket/o?uploadId=0123456789abcdef", true},
+        {HTTP_METHOD_POST, "/bucket/o?uploads", false},
+        {HTTP_METHOD_POST, "/bucket?delete", true},
+        {HTTP_METHOD_PUT, "/bucket/o?acl", false},
+        {HTTP_METHOD_PUT, "/bucket?acl", false},
+        {HTTP_METHOD_PUT, "/bucket/o?tagging", false},
+        {HTTP_METHOD_PUT, "/bucket?versioning", false},
+        {HTTP_METHOD_PUT, "/another", false},
+        {HTTP_METHOD_GET, "/bucket/o", false},
+        {HTTP_METHOD_GET, "/bucket?list-type=2", false},
+        {HTTP_METHOD_DELETE, "/bucket/o", false},
+        {HTTP_METHOD_DELETE, "/bucket/o?uploadId=0123456789abcdef", false},
+    };
+    static const char *const forms[] = {"STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+                                        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"};
+    struct toy t = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
+        for (size_t j = 0; j < N_CHECKSUMS * 2 * 2; j++) {
+            size_t kind = j / 4;
+            bool wrong = j % 2 != 0;
+            char value[64], wire[512];
+            (void)snprintf(value, sizeof(value), "%s", CHECKSUMS[kind].value);
+            value[1] = wrong ? 'A' : value[1];
+            bool is_signed = j / 2 % 2 != 0;
+            (void)snprintf(wire, sizeof(wire), "5%s\r\nhello\r\n0%s\r\n%s:%s\r\n%s\r\n",
+                           is_signed ? ";chunk-signature=" SIG : "",
+                           is_signed ? ";chunk-signature=" SIG : "", CHECKSUMS[kind].name, value,
+                           is_signed ? "x-amz-trailer-signature:" SIG "\r\n" : "");
+            (void)stream_to(&t, operations[i].method, operations[i].target, forms[is_signed], "5",
+                            wire, 7, "x-amz-trailer", CHECKSUMS[kind].name);
+            assert_true(t.responded && t.status >= 200);
+            if (operations[i].reads_xml) {
+                assert_error(&t, 400, wrong ? "BadDigest" : "MalformedXML");
+            }
+        }
+    }
+    toy_clear(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +404,7 @@ int main(void)
         T(the_hash_of_the_whole_body_is_verified),
         T(deletions_are_verified_before_anything_is_deleted),
         T(a_copy_keeps_the_checksum_of_its_body),
+        T(trailers_may_come_with_every_operation),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
