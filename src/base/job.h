@@ -1,10 +1,9 @@
 /* Work that may block, and who runs it.
  *
  * A job has two functions: run(), pure I/O and hashing, called on any thread (the loop's if it is a
- * JOB_LOOP), which touches
- * nothing but the job and what its owner lent it; and done(), called on the loop's thread
- * afterwards. What the store calls the three steps of a job are: the function that fills the
- * job in and submits it (begin), run(), and done() (finish).
+ * JOB_LOOP), which touches nothing but the job and what its owner lent it; and done(), called on the
+ * loop's thread afterwards. What the store calls the three steps of a job are: the function that
+ * fills the job in and submits it (begin), run(), and done() (finish).
  *
  * `struct workers` is where jobs go. The server's is libuv's pool (server/workers.c); tools and
  * tests have workers_inline, which keeps a queue and runs it when pumped.
@@ -22,7 +21,7 @@ enum job_class {
     JOB_BODY,   /* a piece of an upload: hash and write */
     JOB_READ,   /* a read, a page of a listing, an MD5 */
     JOB_STORE,  /* a whole store is opened or closed: may take minutes */
-    JOB_LOOP,   /* on the loop's own thread, soon: what a worker would be told of takes no longer */
+    JOB_LOOP, /* on the loop's own thread, soon: so short that telling a worker would take longer */
 };
 
 struct job {

@@ -35,14 +35,14 @@ int dir_choose_db(struct vfs *, const struct dir_view *, uint32_t *ret_id, bool 
 int dir_open_block(struct vfs *, const struct dir_block *, bool writable,
                    struct vfs_file **ret) ZKV_MUST_CHECK;
 
-/* Before a file is built upon: what it shows is on the disk then, whatever a crash left in the cache.
- * A sync that fails may only bring the news of write-back that failed earlier, when nobody asked:
- * what was lost then goes with the cache, and a second sync speaks for what the disk has.
- * Errors: ZERR_IO: the disk fails now, or what it lost cannot be told from what it has. */
 struct dir_settled {
     bool failed; /* the first sync did: somebody should be told */
     bool cached; /* the cache could not be dropped: VFS_DIRECT shows more truth */
 };
+/* Before a file is built upon: what it shows is on the disk then, whatever a crash left in the cache.
+ * A sync that fails may only bring the news of write-back that failed earlier, when nobody asked:
+ * what was lost then goes with the cache, and a second sync speaks for what the disk has.
+ * Errors: ZERR_IO: the disk fails now, or what it lost cannot be told from what it has. */
 int dir_settle(struct vfs_file *, struct dir_settled *ret) ZKV_MUST_CHECK;
 
 /* May the block hold records that the db does not have? (format.h: not sealed when the last member

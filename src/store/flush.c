@@ -304,7 +304,8 @@ int db_flush_run(struct store *st)
 void flush_report(struct store *st)
 {
     if (st->db_error != 0) {
-        store_note(st, LOG_WARN, "history: a sync of its file failed (%s), a new file takes over",
+        store_note(st, LOG_WARN,
+                   "history: its file cannot be synced or cut back (%s), a new one is to take over",
                    zerr_str(st->db_error));
         st->db_error = 0;
     }

@@ -11,9 +11,7 @@ struct find {
 static bool is_unread(const struct tail *t, struct place frame)
 {
     for (size_t i = 0; i < t->n_loose; i++) {
-        const struct tail_loose *l = &t->loose[i];
-        if (l->at.block == frame.block && frame.off >= l->at.off &&
-            frame.off < l->at.off + l->room) {
+        if (tail_loose_has(&t->loose[i], frame)) {
             return true;
         }
     }

@@ -362,8 +362,6 @@ struct extents reader_all_extents(const struct reader *);
 /* list.c */
 void index_job_submit(struct store *, struct index_job *);
 
-/* upload.c */
-
 /* lane.c */
 /* Records of a round that failed are on disk, and could not be made VOID yet. */
 bool lane_owes_void(const struct store *);

@@ -281,8 +281,7 @@ void tail_keep(struct tail *t, struct place frame)
 {
     for (size_t i = 0; i < t->n_loose; i++) {
         struct tail_loose *l = &t->loose[i];
-        if (l->at.block != frame.block || frame.off < l->at.off ||
-            frame.off >= l->at.off + l->room || is_damage(t, l)) {
+        if (!tail_loose_has(l, frame) || is_damage(t, l)) {
             continue;
         }
         l->unreadable = true;

@@ -40,6 +40,12 @@ struct tail_loose { /* a frame that was never committed, or dropped */
     uint64_t room;    /* not 0: of what was not read */
 };
 
+/* Is the frame in that room? */
+static inline bool tail_loose_has(const struct tail_loose *l, struct place frame)
+{
+    return l->at.block == frame.block && frame.off >= l->at.off && frame.off < l->at.off + l->room;
+}
+
 struct tail_void {
     uint64_t first, last;
 };
