@@ -30,7 +30,7 @@
  * A block begins with a header of 64 bytes:
  *
  *    0  8  "ZKVBLOCK"
- *    8  4  version, 1
+ *    8  4  version, 2 (1: its frames are of version 1)
  *   12  4  block number
  *   16 16  store id, random, one for the directory
  *   32  8  salt, random, new for each file
@@ -41,7 +41,9 @@
  * Then frames, each at a multiple of 64 bytes, each
  *
  *   head     64 bytes
- *   record   protobuf FrameRecord (proto/frame.proto), then 4 bytes: CRC-32 of head and record.
+ *   record   protobuf FrameRecord (proto/frame.proto), then 4 bytes: CRC-32 of bytes 0..59 of the
+ *            head, and the record. (Version 1: of the whole head and the record. But a CRC over
+ *            something and its own CRC is a constant, so that bound the record to no place.)
  *            In a VOID frame's old room both are whatever they were; a record_len of 0 has no CRC
  *   body     the object's bytes, as they came
  *   sums     one XXH3-64 for each 64 KiB piece of the body, the last piece being shorter
@@ -50,7 +52,7 @@
  * A head:
  *
  *    0  4  "ZKFR"
- *    4  1  version, 1
+ *    4  1  version, 2
  *    5  1  kind (enum frame_kind; the bit 0x80: a reader that does not know the kind must refuse)
  *    6  2  zero
  *    8  8  salt of the block's header
@@ -152,12 +154,12 @@
 
 #define BLOCK_HEADER_BYTES 64
 #define BLOCK_MAGIC "ZKVBLOCK"
-#define BLOCK_VERSION 1
+#define BLOCK_VERSION 2
 
 #define FRAME_ALIGN 64
 #define FRAME_HEAD_BYTES 64
 #define FRAME_MAGIC "ZKFR"
-#define FRAME_VERSION 1
+#define FRAME_VERSION 2
 #define RECORD_CRC_BYTES 4
 #define PIECE_BYTES (64u << 10)
 #define SUM_BYTES 8

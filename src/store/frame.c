@@ -46,7 +46,7 @@ int block_header_decode(const uint8_t in[BLOCK_HEADER_BYTES], uint32_t block,
     if (le32_get(in + CRC_OFF) != crc_of(in, CRC_OFF)) {
         return ZERR_CORRUPT;
     }
-    if (le32_get(in + 8) != BLOCK_VERSION) {
+    if (le32_get(in + 8) == 0 || le32_get(in + 8) > BLOCK_VERSION) {
         return ZERR_UNSUPPORTED;
     }
     if (le32_get(in + 12) != block || le64_get(in + 40) > SEQ_SESSION_MAX ||
@@ -91,8 +91,9 @@ int frame_head_decode(const uint8_t in[FRAME_HEAD_BYTES], const struct block_hea
     head.kind = in[5];
     head.record_len = le32_get(in + 20);
     head.body_len = le64_get(in + 32);
-    if (in[4] != FRAME_VERSION || ((head.kind & FRAME_MUST_UNDERSTAND) != 0 &&
-                                   head.kind != FRAME_PART && head.kind != FRAME_UPLOAD)) {
+    if (in[4] == 0 || in[4] > FRAME_VERSION ||
+        ((head.kind & FRAME_MUST_UNDERSTAND) != 0 && head.kind != FRAME_PART &&
+         head.kind != FRAME_UPLOAD)) {
         return ZERR_UNSUPPORTED;
     }
     if (head.record_len > RECORD_MAX_BYTES || head.body_len > BODY_MAX_BYTES ||
@@ -106,7 +107,7 @@ int frame_head_decode(const uint8_t in[FRAME_HEAD_BYTES], const struct block_hea
 
 uint32_t frame_record_crc(const uint8_t head[FRAME_HEAD_BYTES], struct slice record)
 {
-    uLong crc = crc32(crc32(0, NULL, 0), head, FRAME_HEAD_BYTES);
+    uLong crc = crc32(crc32(0, NULL, 0), head, head[4] == 1 ? FRAME_HEAD_BYTES : CRC_OFF);
 
     if (record.len > 0) {
         crc = crc32(crc, record.ptr, (uInt)record.len);

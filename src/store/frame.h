@@ -97,7 +97,7 @@ static inline void record_set_frame(struct record *r, struct place at,
     }
 }
 
-/* CRC-32 (zlib's) over the encoded head and the record: what stands behind the record. */
+/* CRC-32 (zlib's) that binds the record to the encoded head: what stands behind the record. */
 uint32_t frame_record_crc(const uint8_t head[FRAME_HEAD_BYTES], struct slice record);
 
 /* XXH3-64 of a piece (of all sums, for sums_hash), as stored: little endian at `out`. */

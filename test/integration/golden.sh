@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Exercises: directories that the original program wrote (test/golden) open unchanged. Each serves
+# Exercises: directories that the original program wrote (test/golden), and an earlier version of
+# this one (frames-1: a session that ended, and one that was killed), open unchanged. Each serves
 # exactly what its .json says, zipkvhistory prints exactly its .history, zipkvrebase gives the same
 # objects, -rev N the state of a replay of the history; a directory of 2 GiB listens within a
 # second; and a directory written here is, to a reader of the original's format alone, one gzip
@@ -21,7 +22,7 @@ rebase()
     }
 }
 
-for name in one-block many-blocks wrapped-db two-dbs; do
+for name in one-block many-blocks wrapped-db two-dbs frames-1; do
     cp -r "$golden/$name" "$WORK/$name"
     chmod -R u+w "$WORK/$name"
     "$ZKV_BIN/tools/zipkvhistory" -dir "$WORK/$name" >"$WORK/history" || fail "zipkvhistory"
@@ -36,6 +37,10 @@ for name in one-block many-blocks wrapped-db two-dbs; do
     done
     "$ZKV_BIN/tools/zipkvhistory" -dir "$WORK/$name" >"$WORK/history" || fail "zipkvhistory"
     cmp "$WORK/history" "$golden/$name.history" || fail "$name: zipkvhistory after"
+    "$ZKV_BIN/tools/zipkvverify" -dir "$WORK/$name" >"$WORK/verified" 2>&1 || {
+        cat "$WORK/verified" >&2
+        fail "$name: zipkvverify"
+    }
     echo "ok - $name: served as its .json says, history as its .history says"
 
     rebase -from "$WORK/$name" -to "$WORK/$name.rebased"

@@ -22,7 +22,7 @@ static void seal(uint8_t *bytes)
 
 static void a_block_header_is_written_as_format_h_says(void **state)
 {
-    static const uint8_t want[60] = "ZKVBLOCK\1\0\0\0\x1f\0\0\0store\0\0\0\0\0\0\0\0\0\0\0"
+    static const uint8_t want[60] = "ZKVBLOCK\2\0\0\0\x1f\0\0\0store\0\0\0\0\0\0\0\0\0\0\0"
                                     "\x88\x77\x66\x55\x44\x33\x22\x11\7";
     uint8_t bytes[BLOCK_HEADER_BYTES];
     struct block_header back;
@@ -48,7 +48,10 @@ static void a_block_header_of_another_kind_is_refused(void **state)
     assert_int_equal(block_header_decode(bad, 31, &back), ZERR_NOT_FOUND);
     assert_int_equal(block_header_decode(good, 30, &back), ZERR_CORRUPT);
     memcpy(bad, good, sizeof(bad));
-    bad[8] = 2;
+    bad[8] = 1; /* blocks of older programs: their frames say which version they are */
+    seal(bad);
+    assert_int_equal(block_header_decode(bad, 31, &back), 0);
+    bad[8] = 3;
     seal(bad);
     assert_int_equal(block_header_decode(bad, 31, &back), ZERR_UNSUPPORTED);
     memcpy(bad, good, sizeof(bad));
@@ -64,7 +67,7 @@ static void a_block_header_of_another_kind_is_refused(void **state)
 static void a_head_is_written_as_format_h_says(void **state)
 {
     static const uint8_t want[60] =
-        "ZKFR\1\1\0\0\x88\x77\x66\x55\x44\x33\x22\x11\x1f\0\0\0\x64\0\0\0"
+        "ZKFR\2\1\0\0\x88\x77\x66\x55\x44\x33\x22\x11\x1f\0\0\0\x64\0\0\0"
         "\x40\x10\0\0\0\0\0\0\x70\x11\1\0\0\0\0\0\x10";
     uint8_t bytes[FRAME_HEAD_BYTES];
     struct frame_head back;
@@ -99,6 +102,26 @@ static void a_head_counts_only_in_its_own_file_and_place(void **state)
     }
 }
 
+/* A CRC over something and its own CRC is a constant: such a sum would fit any head. */
+static void a_records_crc_fits_its_own_head_alone(void **state)
+{
+    static const uint8_t record[] = {1, 2, 3};
+    const struct slice s = slice_of(record, sizeof(record));
+    uint8_t bytes[FRAME_HEAD_BYTES], elsewhere[FRAME_HEAD_BYTES], of_version_1[FRAME_HEAD_BYTES];
+
+    (void)state;
+    frame_head_encode(&head, &header, 4160, bytes);
+    frame_head_encode(&head, &header, 4224, elsewhere);
+    assert_int_not_equal(frame_record_crc(bytes, s), frame_record_crc(elsewhere, s));
+    assert_int_equal(frame_record_crc(bytes, s),
+                     crc32(crc32(0, bytes, 60), record, sizeof(record)));
+    memcpy(of_version_1, bytes, sizeof(bytes));
+    of_version_1[4] = 1;
+    seal(of_version_1);
+    assert_int_equal(frame_record_crc(of_version_1, s),
+                     crc32(crc32(0, of_version_1, sizeof(of_version_1)), record, sizeof(record)));
+}
+
 static void heads_with_lengths_beyond_the_limits_are_refused(void **state)
 {
     uint8_t bytes[FRAME_HEAD_BYTES];
@@ -128,7 +151,10 @@ static void unknown_kinds_are_refused_if_they_must_be_understood(void **state)
     frame_head_encode(&h, &header, 64, bytes);
     assert_int_equal(frame_head_decode(bytes, &header, 64, &h), 0);
     assert_int_equal(h.kind, 0x7f);
-    bytes[4] = 2;
+    bytes[4] = 1;
+    seal(bytes);
+    assert_int_equal(frame_head_decode(bytes, &header, 64, &h), 0);
+    bytes[4] = 3;
     seal(bytes);
     assert_int_equal(frame_head_decode(bytes, &header, 64, &h), ZERR_UNSUPPORTED);
     h.kind = 0x80 | FRAME_PUT;
@@ -243,6 +269,7 @@ int main(void)
         cmocka_unit_test(a_block_header_of_another_kind_is_refused),
         cmocka_unit_test(a_head_is_written_as_format_h_says),
         cmocka_unit_test(a_head_counts_only_in_its_own_file_and_place),
+        cmocka_unit_test(a_records_crc_fits_its_own_head_alone),
         cmocka_unit_test(heads_with_lengths_beyond_the_limits_are_refused),
         cmocka_unit_test(unknown_kinds_are_refused_if_they_must_be_understood),
         cmocka_unit_test(frame_lengths_are_aligned_and_do_not_overflow),

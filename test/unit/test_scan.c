@@ -288,6 +288,20 @@ static void a_wrong_piece_is_named(void **state)
     assert_int_equal(seen.v[0].bad_piece, UINT64_MAX);
 }
 
+/* What a misdirected write or a stale sector leaves: a good record, of as many bytes, of a frame
+ * elsewhere in the same file. */
+static void a_record_under_the_head_of_another_place_is_bad(void **state)
+{
+    (void)state;
+    uint64_t first = append_put("a", 1, 0), second = append_put("b", 2, 0);
+    memcpy(block.ptr + second + FRAME_HEAD_BYTES, block.ptr + first + FRAME_HEAD_BYTES,
+           (size_t)(second - first - FRAME_HEAD_BYTES));
+    assert_int_equal(scan(SCAN_BODIES), 0);
+    assert_int_equal(seen.n, 2);
+    assert_int_equal(seen.v[0].verdict, SCAN_VALID);
+    assert_int_equal(seen.v[1].verdict, SCAN_BAD_RECORD);
+}
+
 static void every_flipped_bit_is_seen_and_hides_nothing_behind_it(void **state)
 {
     uint64_t off[4];
@@ -549,6 +563,7 @@ int main(void)
         TEST(void_frames_may_name_numbers),
         TEST(a_record_room_of_zeros_was_never_committed),
         TEST(a_wrong_piece_is_named),
+        TEST(a_record_under_the_head_of_another_place_is_bad),
         TEST(every_flipped_bit_is_seen_and_hides_nothing_behind_it),
         TEST(a_block_torn_anywhere_gives_the_whole_frames_before),
         TEST(garbage_is_one_run_and_says_whether_it_is_zeros),
