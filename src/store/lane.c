@@ -200,7 +200,7 @@ bool lane_owes_void(const struct store *st)
 {
     for (const struct block *b = st->open_blocks; b != NULL; b = b->next) {
         for (const struct commit *c = b->voids; c != NULL; c = c->block_next) {
-            if (c->recorded && b->state != BLOCK_POISONED) {
+            if (c->recorded) {
                 return true;
             }
         }
@@ -208,14 +208,28 @@ bool lane_owes_void(const struct store *st)
     return false;
 }
 
-/* The block is poisoned: whether its records are VOID on disk nobody knows. */
+/* The block is poisoned: whether its records are VOID on disk nobody knows. The numbers of the failed
+ * round up to the last of them are void, then, and not used again. */
 static void void_numbers(struct store *st, const struct commit *c)
 {
     for (size_t i = 0; c->recorded && i < c->n_recs; i++) {
         uint64_t seq = c->recs[i].seq;
-        if (seq != 0) {
-            st->void_first = st->void_first == 0 || seq < st->void_first ? seq : st->void_first;
-            st->void_last = seq > st->void_last ? seq : st->void_last;
+        if (seq >= st->next_seq) {
+            st->void_first = st->void_first == 0 ? st->next_seq : st->void_first;
+            st->void_last = seq;
+            st->next_seq = seq + 1;
+        }
+    }
+}
+
+/* An upload that ran into the same block may have poisoned it meanwhile. */
+static void void_numbers_of_poisoned(struct store *st)
+{
+    for (struct block *b = st->open_blocks; b != NULL; b = b->next) {
+        struct commit *c = b->state == BLOCK_POISONED ? b->voids : NULL;
+        for (; c != NULL; c = c->block_next) {
+            void_numbers(st, c);
+            c->recorded = false;
         }
     }
 }
@@ -526,6 +540,7 @@ static bool wants_flush(const struct store *st)
 
 static enum lane_work pick(struct store *st)
 {
+    void_numbers_of_poisoned(st);
     if (st->void_first != 0) {
         int rc = void_begin(st);
         if (rc == 0) {

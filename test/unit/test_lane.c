@@ -183,9 +183,8 @@ struct half {
     struct fx_upload late, in_block, own;
 };
 
-/* "a" is to have another body; a write that follows in the same round finds no space. The round has run,
- * and what it left on disk is about to become VOID. */
-static void begin_half(struct half *h, uint64_t seed)
+/* "a" is to have another body, in a round that is about to run; a write that follows finds no space. */
+static void prepare_half(struct half *h, uint64_t seed)
 {
     fx_init(&h->f, SMALL_BLOCK);
     vfs_mem_destroy(h->f.vfs);
@@ -209,6 +208,12 @@ static void begin_half(struct half *h, uint64_t seed)
     assert_int_equal(ahead.status, 0);
     assert_int_equal(round_class(&h->f), JOB_COMMIT);
     vfs_mem_fail(h->f.vfs, MEM_WRITE, 3, ZERR_NO_SPACE, MEM_FROM_THEN_ON);
+}
+
+/* The round has run, and what it left on disk is about to become VOID. */
+static void begin_half(struct half *h, uint64_t seed)
+{
+    prepare_half(h, seed);
     assert_true(workers_inline_step(&h->f.workers));
     assert_true(h->in_block.done && h->own.done);
     assert_int_equal(h->in_block.status, ZERR_NO_SPACE);
@@ -344,6 +349,63 @@ static void a_void_that_cannot_be_synced_is_declared(void **state)
     }
 }
 
+/* What a power cut may leave of the record of an upload whose round had just begun. */
+static void tear_record(struct fixture *f, const struct put *p)
+{
+    struct vfs_file *file;
+    uint8_t junk[32];
+    struct iovec iov = {junk, sizeof(junk)};
+    memset(junk, 0xa5, sizeof(junk));
+    assert_int_equal(block_file(p->c.block, &file), 0);
+    assert_int_equal(f->vfs->ops->pwritev(file, &iov, 1, p->c.off + FRAME_HEAD_BYTES), 0);
+}
+
+/* Numbers of which nothing is on disk would look like lost ones, and the torn record like one of them. */
+static void the_failed_ones_numbers_are_those_of_the_next(void **state)
+{
+    struct half h;
+    (void)state;
+    begin_half(&h, 1);
+    uint64_t failed = h.f.st->round.first_seq;
+    assert_true(h.f.st->round.next_seq > failed);
+    vfs_mem_fail(h.f.vfs, 0, 0, 0, MEM_ONCE);
+    fx_pump(&h.f);
+    assert_false(lane_owes_void(h.f.st));
+    assert_int_equal(fx_put(&h.f, "b", slice_of(bytes, 10), 0), 0);
+    assert_int_equal(fx_put(&h.f, "c", slice_of(bytes, 10), 0), 0);
+    assert_int_equal(h.f.st->last_seq, failed + 1);
+    tear_record(&h.f, h.late.put);
+    fx_kill(&h.f);
+    start_again(&h.f, 1);
+    fx_finish(&h.f);
+}
+
+/* An upload into the same block has met an error of the disk: what the round left there stays. */
+static void what_a_poisoned_block_has_of_it_is_declared_void(void **state)
+{
+    (void)state;
+    for (int round_has_run = 0; round_has_run < 2; round_has_run++) {
+        struct half h;
+        if (round_has_run) {
+            begin_half(&h, 1);
+        } else {
+            prepare_half(&h, 1);
+        }
+        block_poison(h.late.put->c.block, ZERR_IO);
+        if (!round_has_run) {
+            assert_true(workers_inline_step(&h.f.workers));
+        }
+        vfs_mem_fail(h.f.vfs, 0, 0, 0, MEM_ONCE);
+        fx_pump(&h.f);
+        assert_int_equal(h.in_block.status, ZERR_NO_SPACE);
+        assert_int_equal(fx_put(&h.f, "b", slice_of(bytes, 10), 0), 0);
+        expect_a(&h.f, 1);
+        fx_kill(&h.f);
+        start_again(&h.f, 1);
+        fx_finish(&h.f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +421,8 @@ int main(void)
         cmocka_unit_test(a_stop_tries_once_more),
         cmocka_unit_test(a_crash_meanwhile_is_no_damage),
         cmocka_unit_test(a_void_that_cannot_be_synced_is_declared),
+        cmocka_unit_test(the_failed_ones_numbers_are_those_of_the_next),
+        cmocka_unit_test(what_a_poisoned_block_has_of_it_is_declared_void),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
