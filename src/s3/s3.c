@@ -238,9 +238,40 @@ static bool is_permitted(const struct s3_exchange *x)
            (x->route.bucket.len == 0 || s3_identity_may_use(&x->who, x->route.bucket));
 }
 
+/* ---- bodies that the operation has no use for ---- */
+
+/* They must be what the request says of them all the same: they are read and verified before anything
+ * is done, and forgotten. */
+static bool has_idle_body(const struct s3_exchange *x)
+{
+    return x->op->body == NULL && (x->req->chunked || x->req->length > 0);
+}
+
+static void idle_begin(struct s3_exchange *x)
+{
+    if (x->req->has_length && x->req->length > S3_XML_MAX_BYTES) {
+        s3_refuse(x, S3_MAX_MESSAGE_LENGTH, NULL);
+    } else if (s3_payload_begin(x)) {
+        x->stream->ops->proceed(x->stream);
+    }
+}
+
+/* The operation has a payload of its own: a copy computes checksums. */
+static void idle_end(struct s3_exchange *x)
+{
+    if (s3_payload_end(x)) {
+        s3_payload_drop(x);
+        memset(&x->payload, 0, sizeof(x->payload));
+        x->received = 0;
+        x->op->start(x);
+    }
+}
+
 static void begin(struct s3_exchange *x)
 {
-    if (x->op->body == NULL || s3_payload_begin(x)) {
+    if (has_idle_body(x)) {
+        idle_begin(x);
+    } else if (x->op->body == NULL || s3_payload_begin(x)) {
         x->op->start(x);
     }
 }
@@ -325,7 +356,7 @@ static void handle_body(struct http_handler *handler, struct http_stream *stream
     struct s3_exchange *x = stream->exchange;
 
     (void)handler;
-    if (x != NULL && !x->responded && x->op->body != NULL) {
+    if (x != NULL && !x->responded) {
         s3_payload_feed(x, data);
     }
 }
@@ -335,7 +366,12 @@ static void handle_end(struct http_handler *handler, struct http_stream *stream)
     struct s3_exchange *x = stream->exchange;
 
     (void)handler;
-    if (x != NULL && !x->responded && x->op->end != NULL && s3_payload_end(x)) {
+    if (x == NULL || x->responded) {
+        return;
+    }
+    if (has_idle_body(x)) {
+        idle_end(x);
+    } else if (x->op->end != NULL && s3_payload_end(x)) {
         x->op->end(x);
     }
 }

@@ -201,7 +201,11 @@ static bool give(struct s3_exchange *x, struct slice data)
         }
         p->begins = false;
     }
-    x->op->body(x, data);
+    if (x->op->body != NULL) {
+        x->op->body(x, data);
+    } else if (x->received > S3_XML_MAX_BYTES) {
+        return refuse(x, S3_MAX_MESSAGE_LENGTH, NULL);
+    }
     return !x->responded;
 }
 
