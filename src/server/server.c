@@ -22,14 +22,11 @@
 #include "server/server.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <uv.h>
@@ -38,6 +35,7 @@
 #include "s3/s3_auth.h"
 #include "server/addr.h"
 #include "server/child.h"
+#include "server/config.h"
 #include "server/peer.h"
 #include "server/status.h"
 #include "server/tls_cert.h"
@@ -332,95 +330,6 @@ static void prepare_process(struct server *s)
     s->max_peers = peers > PEERS_MAX ? PEERS_MAX : peers < PEERS_MIN ? PEERS_MIN : (unsigned)peers;
 }
 
-/* What is wrong with options, before anything is touched. */
-static int check_options(struct server *s, struct zerr_info *info)
-{
-    const struct server_config *c = s->config;
-    if (!s3_bucket_name_ok(c->bucket)) {
-        return zerr_fail(info, ZERR_INVALID, 0,
-                         "-bucket: 1 to 63 letters, digits, '.', '-' and '_', not beginning with "
-                         "'.'");
-    }
-    if ((c->tls_cert_path == NULL) != (c->tls_key_path == NULL)) {
-        return zerr_fail(info, ZERR_INVALID, 0, "-tls-cert and -tls-key go together: %s is missing",
-                         c->tls_key_path == NULL ? "-tls-key" : "-tls-cert");
-    }
-    int rc = addr_parse(c->addr, &s->addr, info);
-    if (rc != 0) {
-        return rc;
-    }
-    if (c->auth_path == NULL && !addr_is_loopback(&s->addr)) {
-        return zerr_fail(info, ZERR_INVALID, 0,
-                         "-addr %s: without passwords only a loopback address can be served, such "
-                         "as 127.0.0.1:7711 or [::1]:7711, because everybody who can reach it may "
-                         "read and delete everything; passwords come from a file named by -auth",
-                         c->addr);
-    }
-    return 0;
-}
-
-static int check_index_path(const struct server_config *c, struct zerr_info *info)
-{
-    if (c->index_path == NULL) {
-        if (vfs_posix_is_network(c->dir)) {
-            return zerr_fail(info, ZERR_UNSUPPORTED, 0,
-                             "%s is on a network file system, where the look-up index cannot be: "
-                             "name a file on a local disk with -index FILE",
-                             c->dir);
-        }
-        return 0;
-    }
-    char parent[4096] = ".";
-    const char *slash = strrchr(c->index_path, '/');
-    size_t len = slash == NULL ? 0 : slash == c->index_path ? 1 : (size_t)(slash - c->index_path);
-    struct stat st;
-    if (len >= sizeof parent) {
-        return zerr_fail(info, ZERR_INVALID, 0, "-index: the path is too long");
-    }
-    if (len > 0) {
-        memcpy(parent, c->index_path, len);
-        parent[len] = '\0';
-    }
-    if (stat(parent, &st) != 0 || access(parent, W_OK | X_OK) != 0) {
-        return zerr_fail(info, ZERR_INVALID, errno, "-index %s: cannot write in %s", c->index_path,
-                         parent);
-    }
-    if (stat(c->index_path, &st) == 0 && !S_ISREG(st.st_mode)) {
-        return zerr_fail(info, ZERR_INVALID, 0, "-index %s: is there and is not a file",
-                         c->index_path);
-    }
-    if (vfs_posix_is_network(parent)) {
-        return zerr_fail(info, ZERR_UNSUPPORTED, 0,
-                         "-index %s is on a network file system, where it cannot be: name a file "
-                         "on a local disk",
-                         c->index_path);
-    }
-    return 0;
-}
-
-static int open_dir(struct server *s, struct zerr_info *info)
-{
-    const char *dir = s->config->dir;
-    struct stat st;
-    if (stat(dir, &st) != 0) {
-        if (errno == ENOENT) {
-            return zerr_fail(info, ZERR_NOT_FOUND, 0,
-                             "%s does not exist and is not made by the server: mount the disk it "
-                             "is on, or, for a new store, make it with: mkdir -m 700 %s",
-                             dir, dir);
-        }
-        return zerr_fail(info, ZERR_IO, errno, "cannot use %s", dir);
-    }
-    if (!S_ISDIR(st.st_mode)) {
-        return zerr_fail(info, ZERR_INVALID, 0, "%s is not a directory", dir);
-    }
-    if (access(dir, R_OK | W_OK | X_OK) != 0) {
-        return zerr_fail(info, ZERR_IO, errno, "cannot write in %s", dir);
-    }
-    int rc = check_index_path(s->config, info);
-    return rc != 0 ? rc : vfs_posix_open(dir, &s->vfs, info);
-}
-
 static int uv_fail(struct zerr_info *info, int uv_code, const char *what)
 {
     return zerr_fail(info, uv_code == UV_ENOMEM ? ZERR_NOMEM : ZERR_IO, 0, "%s: %s", what,
@@ -640,10 +549,13 @@ int server_run(const struct server_config *config)
     s->config = config;
     prepare_process(s);
     status_init(&s->status);
-    int usage = check_options(s, &info);
+    int usage = config_check(config, &s->addr, &info);
     int rc = usage;
     if (rc == 0) {
-        rc = open_dir(s, &info);
+        rc = config_check_dir(config, &info);
+    }
+    if (rc == 0) {
+        rc = vfs_posix_open(config->dir, &s->vfs, &info);
     }
     if (rc == 0) {
         rc = make_handles(s, &info);
