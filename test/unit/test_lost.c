@@ -1,16 +1,8 @@
 /* A record in an unsealed block that cannot be read does not say whose it is; the index does. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "store/scan.h"
-#include "support/store_fixture.h"
-#include "support/vfs_mem.h"
+#include "support/store_rig.h"
 
 #define BODY_LEN 3000
 #define BLOCK "open0000000000"
@@ -32,15 +24,6 @@ static void again(struct fixture *f)
 {
     f->notes[0] = '\0';
     assert_int_equal(fx_open(f), 0);
-}
-
-static void expect_names(struct fixture *f, const char *names)
-{
-    struct buf out = {0};
-    assert_int_equal(fx_names(f, &out), 0);
-    assert_int_equal(buf_append(&out, "", 1), 0);
-    assert_string_equal((char *)out.ptr, names);
-    buf_finish(&out);
 }
 
 static void expect_get(struct fixture *f, const char *key, int rc, size_t len)

@@ -1,17 +1,8 @@
 /* What recovery makes of what a round cut off half-way leaves: zeros between its frames, torn records,
  * blocks without a header. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
 #include "store/scan.h"
 #include "store/store_priv.h"
-#include "support/store_fixture.h"
-#include "support/vfs_mem.h"
+#include "support/store_rig.h"
 
 #define BODY_LEN 5000
 #define FRAMES_MAX 8
@@ -79,15 +70,6 @@ static void fill(struct fixture *f)
     for (size_t i = 0; i < 3; i++) {
         assert_true(up[i].done && up[i].status == 0);
     }
-}
-
-static void expect_names(struct fixture *f, const char *names)
-{
-    struct buf out = {0};
-    assert_int_equal(fx_names(f, &out), 0);
-    assert_int_equal(buf_append(&out, "", 1), 0);
-    assert_string_equal((char *)out.ptr, names);
-    buf_finish(&out);
 }
 
 /* Kills the store, wipes one of its frames, starts and stops it again. */
