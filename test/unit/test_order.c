@@ -99,7 +99,8 @@ static void no_block_before_the_history_is_on_disk(void **state)
     fx_finish(&f);
 }
 
-/* The number says: up to here everything is on disk. A torn body below it would be damage. */
+/* The number says: up to here everything is on disk. A torn body below it would be damage. Bodies of a
+ * sector or two: the first is torn now and then, and the second whole. */
 static void what_is_not_synced_is_not_called_durable(void **state)
 {
     (void)state;
@@ -108,7 +109,7 @@ static void what_is_not_synced_is_not_called_durable(void **state)
         struct fx_upload u[2];
         start_with_luck(&f, seed);
         vfs_mem_fail(f.vfs, MEM_SYNC, 3, ZERR_IO, MEM_FROM_THEN_ON); /* db, first round, this one */
-        put_two(&f, u, 3000);
+        put_two(&f, u, 700);
         assert_int_not_equal(u[0].status, 0);
         fx_power_cut(&f, MEM_CRASH_RANDOM, seed);
         again(&f);
