@@ -69,6 +69,9 @@ void s3_refusal_add(struct s3_refusal *why, const char *name, struct slice value
 static int refuse(struct check *c, enum s3_code code, const char *message)
 {
     *c->why = (struct s3_refusal){.code = code, .message = message};
+    if (code == S3_AUTH_HEADER_MALFORMED) { /* clients sign again with this */
+        s3_refusal_add(c->why, "Region", SLICE_LIT(S3_REGION));
+    }
     return ZERR_INVALID;
 }
 

@@ -122,7 +122,7 @@ static void create_end(struct s3_exchange *x)
         s3_refuse(x, err == ZERR_NOMEM ? S3_SLOW_DOWN : S3_MALFORMED_XML, NULL);
         return;
     }
-    s->elsewhere = location.len > 0 && !slice_eq_str(location, "us-east-1");
+    s->elsewhere = location.len > 0 && !slice_eq_str(location, S3_REGION);
     call = s3_call_begin(x);
     err =
         call == NULL ? ZERR_NOMEM : store_set_create(x->s3->stores, x->route.bucket, created, call);

@@ -150,11 +150,7 @@ enum s3_code s3_head_refused(const struct s3_head *h, const char **ret_message)
         return S3_NOT_IMPLEMENTED;
     }
     if (h->lock_mode.ptr != NULL || h->lock_until.ptr != NULL ||
-        slice_eq_str(h->legal_hold, "ON")) {
-        *ret_message = "Bucket is missing Object Lock Configuration";
-        return S3_INVALID_REQUEST;
-    }
-    if (s3_eq_nocase(h->bucket_lock, "true")) {
+        slice_eq_str(h->legal_hold, "ON") || s3_eq_nocase(h->bucket_lock, "true")) {
         *ret_message = "Object Lock is not offered here.";
         return S3_NOT_IMPLEMENTED;
     }
@@ -457,10 +453,11 @@ int s3_change_condition(const struct s3_head *head, struct condition *ret)
     if (head->if_match.ptr != NULL) {
         if (slice_eq_str(head->if_match, "*")) {
             c.if_match_any = true;
-        } else if (parse_etag(head->if_match, c.md5, &c.parts) == 0) {
-            c.if_match = true;
         } else {
-            return ZERR_PRECONDITION;
+            c.if_match = true;
+            if (parse_etag(head->if_match, c.md5, &c.parts) != 0) {
+                c.parts = PART_MAX + 1; /* no object's: not found, or another one */
+            }
         }
     }
     *ret = c;

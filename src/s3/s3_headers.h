@@ -98,8 +98,8 @@ bool s3_etag_listed(struct slice list, const struct object *);
     "Of the conditions of a change only If-Match and, where something is stored, "                 \
     "If-None-Match: * are offered here."
 
-/* The conditions of a change. ZERR_UNSUPPORTED: one that is not offered; ZERR_PRECONDITION: one
- * that cannot hold. */
+/* The conditions of a change; an entity tag that none of our objects has is one that nothing matches.
+ * ZERR_UNSUPPORTED: one that is not offered. */
 int s3_change_condition(const struct s3_head *, struct condition *ret) ZKV_MUST_CHECK;
 
 /* ---- ranges ---- */

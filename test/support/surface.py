@@ -199,7 +199,7 @@ def links_with_headers():
     for wanted, code, headers in (
             (501, b"NotImplemented", {"x-amz-server-side-encryption": "AES256"}),
             (501, b"NotImplemented", {"x-amz-tagging": "a=b"}),
-            (400, b"InvalidRequest", {"x-amz-object-lock-legal-hold": "ON"}),
+            (501, b"NotImplemented", {"x-amz-object-lock-legal-hold": "ON"}),
             (412, b"PreconditionFailed", {"x-amz-copy-source": source,
                                           "x-amz-copy-source-if-none-match": "*"})):
         status, data = signed_link("PUT", "/bucket/to", headers)
@@ -239,9 +239,9 @@ def settings():
             ("NotImplemented", {"ServerSideEncryption": "AES256"}),
             ("NotImplemented", {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "id"}),
             ("NotImplemented", {"Tagging": "a=b"}),
-            ("InvalidRequest", {"ObjectLockMode": "COMPLIANCE",
+            ("NotImplemented", {"ObjectLockMode": "COMPLIANCE",
                                 "ObjectLockRetainUntilDate": "2030-01-01T00:00:00Z"}),
-            ("InvalidRequest", {"ObjectLockLegalHoldStatus": "ON"})):
+            ("NotImplemented", {"ObjectLockLegalHoldStatus": "ON"})):
         refused(code, s3.put_object, Key="false", Body=b"x", **arguments)
         refused(code, s3.create_multipart_upload, Key="false", **arguments)
     # boto3 sends such keys over TLS alone.
