@@ -1,13 +1,13 @@
 /* See workloads.h. Most begin with a store that has an object or two; each leaves its store open or
  * stopped, whichever it is about. Keys are small numbers. */
-#include "workloads.h"
+#include "workloads_priv.h"
 
 #include <assert.h>
 #include <stdio.h>
 
 #include "store/db.h"
 
-static void begin_with(struct world *w, unsigned n)
+void w_begin_with(struct world *w, unsigned n)
 {
     w_open(w);
     for (unsigned i = 0; i < n; i++) {
@@ -17,7 +17,7 @@ static void begin_with(struct world *w, unsigned n)
 
 static void puts_only(struct world *w)
 {
-    begin_with(w, 0);
+    w_begin_with(w, 0);
     w_put(w, 0, w_small(w));
     w_put(w, 1, w_large(w));
     w_put(w, 2, 0);
@@ -25,7 +25,7 @@ static void puts_only(struct world *w)
 
 static void overwrite(struct world *w)
 {
-    begin_with(w, 2);
+    w_begin_with(w, 2);
     w_put(w, 0, w_small(w));
     w_put(w, 1, w_large(w));
     w_put(w, 0, w_small(w));
@@ -33,7 +33,7 @@ static void overwrite(struct world *w)
 
 static void deletes(struct world *w)
 {
-    begin_with(w, 2);
+    w_begin_with(w, 2);
     w_delete(w, 0, 1);
     w_settle(w);
     w_put(w, 2, w_small(w));
@@ -45,7 +45,7 @@ static void deletes(struct world *w)
 
 static void multi_delete(struct world *w)
 {
-    begin_with(w, 3);
+    w_begin_with(w, 3);
     w_delete(w, 1, 4); /* two of them are not there */
     w_settle(w);
     w_put(w, 2, w_small(w));
@@ -53,7 +53,7 @@ static void multi_delete(struct world *w)
 
 static void delete_and_put_again(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_delete(w, 0, 1);
     w_begin(w, 0, 0, w_small(w)); /* in the same round or the next */
     w_commit(w, 0);
@@ -64,7 +64,7 @@ static void delete_and_put_again(struct world *w)
 
 static void copy_to_itself(struct world *w)
 {
-    begin_with(w, 2);
+    w_begin_with(w, 2);
     w_copy(w, 0, 0);
     w_settle(w);
     w_copy(w, 0, 0);
@@ -73,7 +73,7 @@ static void copy_to_itself(struct world *w)
 
 static void copy_and_delete_source(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_copy(w, 0, 3);
     w_settle(w);
     w_delete(w, 0, 1);
@@ -84,7 +84,7 @@ static void copy_and_delete_source(struct world *w)
 
 static void roll_over(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     for (unsigned i = 0; i < 4; i++) {
         w_put(w, i, w_large(w));
     }
@@ -92,7 +92,7 @@ static void roll_over(struct world *w)
 
 static void side_by_side(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_begin(w, 0, 1, w_small(w));
     w_begin(w, 1, 2, w_small(w));
     w_begin(w, 2, 3, w_small(w));
@@ -108,7 +108,7 @@ static void side_by_side(struct world *w)
 
 static void one_round(struct world *w)
 {
-    begin_with(w, 2);
+    w_begin_with(w, 2);
     for (unsigned i = 0; i < 4; i++) {
         w_begin(w, i, 2 + i, w_rnd(w, 2) == 0 ? w_small(w) : w_large(w));
     }
@@ -123,7 +123,7 @@ static void one_round(struct world *w)
 
 static void abort_at_tail(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_begin(w, 0, 1, w_small(w) + 200);
     w_send(w, 0, 150);
     w_put(w, 2, w_small(w)); /* writes the head before it */
@@ -139,7 +139,7 @@ static void abort_at_tail(struct world *w)
 
 static void abort_in_the_middle(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_begin(w, 0, 1, w_small(w) + 300);
     w_begin(w, 1, 2, w_small(w));
     w_send(w, 0, 200);
@@ -154,7 +154,7 @@ static void abort_in_the_middle(struct world *w)
 static void large_uploads(struct world *w)
 {
     w->f.cfg.block_size = 400000;
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_begin(w, 0, 1, 150000 + w_rnd(w, 3000));
     w_begin(w, 1, 2, 140000 + w_rnd(w, 3000));
     w_send(w, 0, 135000);
@@ -169,7 +169,7 @@ static void large_uploads(struct world *w)
 
 static void block_of_its_own(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_begin(w, 0, 1, (size_t)w->f.cfg.block_size + w_rnd(w, 5000));
     w_send(w, 0, 3000);
     w_put(w, 2, w_small(w));
@@ -180,7 +180,7 @@ static void block_of_its_own(struct world *w)
 
 static void two_draining(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_begin(w, 0, 1, w_large(w));
     w_send(w, 0, 500);
     w_begin(w, 1, 2, w_large(w)); /* does not fit: the next block */
@@ -199,7 +199,7 @@ static void two_draining(struct world *w)
 
 static void wrong_md5(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     for (unsigned i = 0; i < 4; i++) {
         w_begin(w, i, 1 + i, w_small(w));
     }
@@ -213,7 +213,7 @@ static void wrong_md5(struct world *w)
 
 static void clean_stop(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_delete(w, 0, 1);
     w_settle(w);
     w_put(w, 1, w_small(w));
@@ -222,7 +222,7 @@ static void clean_stop(struct world *w)
 
 static void stop_with_nothing_done(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_stop(w);
     w_open(w);
     w_begin(w, 0, 1, w_large(w));
@@ -233,7 +233,7 @@ static void stop_with_nothing_done(struct world *w)
 
 static void two_sessions(struct world *w)
 {
-    begin_with(w, 2);
+    w_begin_with(w, 2);
     w_stop(w);
     w_open(w);
     w_delete(w, 0, 1);
@@ -244,7 +244,7 @@ static void two_sessions(struct world *w)
 
 static void killed(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_put(w, 1, w_large(w));
     w_put(w, 2, w_large(w));
     w_delete(w, 0, 1);
@@ -255,7 +255,7 @@ static void killed(struct world *w)
 
 static void power_cut(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_begin(w, 0, 1, w_small(w));
     w_begin(w, 1, 2, w_small(w));
     w_commit(w, 0);
@@ -269,7 +269,7 @@ static void power_cut(struct world *w)
 
 static void killed_in_recovery(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_begin(w, 0, 3, w_small(w));
     w_send(w, 0, 10);
     w_put(w, 1, w_large(w));
@@ -282,7 +282,7 @@ static void killed_in_recovery(struct world *w)
 }
 
 /* The rule for the rewrite goes by the index's count of members. */
-static void claim_many_members(struct world *w)
+void w_claim_many_members(struct world *w)
 {
     char path[128];
     struct index *ix;
@@ -308,9 +308,9 @@ static void claim_many_members(struct world *w)
 
 static void rewrite(struct world *w)
 {
-    begin_with(w, 2);
+    w_begin_with(w, 2);
     w_stop(w);
-    claim_many_members(w);
+    w_claim_many_members(w);
     w_open(w);
     w_put(w, 0, w_small(w));
     w_stop(w);
@@ -318,12 +318,12 @@ static void rewrite(struct world *w)
 
 static void rewrite_after_a_crash(struct world *w)
 {
-    begin_with(w, 2);
+    w_begin_with(w, 2);
     w_stop(w);
     w_open(w);
     w_put(w, 2, w_small(w));
     w_die(w, false, false);
-    claim_many_members(w);
+    w_claim_many_members(w);
     w_open(w);
     w_delete(w, 0, 1);
     w_settle(w);
@@ -331,25 +331,25 @@ static void rewrite_after_a_crash(struct world *w)
 
 static void id_wraps(struct world *w)
 {
-    begin_with(w, 2);
+    w_begin_with(w, 2);
     w_stop(w);
     int rc = w->f.vfs->ops->rename(w->f.vfs, "db0000000000", "db0000000009");
     if (rc == 0) {
         rc = w->f.vfs->ops->sync_dir(w->f.vfs);
     }
     assert(rc == 0);
-    claim_many_members(w);
+    w_claim_many_members(w);
     w_open(w);
     w_put(w, 0, w_small(w));
     w_stop(w);
-    claim_many_members(w);
+    w_claim_many_members(w);
     w_open(w);
 }
 
 /* What got a 500 is never there; its numbers are declared void. */
 static void sync_fails(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_begin(w, 0, 1, w_small(w));
     w_begin(w, 1, 0, w_small(w));
     w_commit(w, 0);
@@ -364,7 +364,7 @@ static void sync_fails(struct world *w)
 
 static void flush_fails(struct world *w)
 {
-    begin_with(w, 1);
+    w_begin_with(w, 1);
     w_put(w, 1, w_large(w));
     w_begin(w, 0, 2, w_large(w));
     w_commit(w, 0);
@@ -372,261 +372,6 @@ static void flush_fails(struct world *w)
     w_settle(w);
     assert(vfs_mem_failed(w->f.vfs) == 1 && !w->f.fatal);
     w_put(w, 3, w_small(w));
-}
-
-/* ---- multipart uploads ---- */
-
-/* Parts in any order, one twice, one left out. */
-static void upload(struct world *w)
-{
-    begin_with(w, 1);
-    w_upload(w, 0, 1);
-    w_settle(w);
-    w_part(w, 0, 3, w_small(w));
-    w_part(w, 0, 1, w_small(w));
-    w_part(w, 0, 3, w_small(w));
-    w_part(w, 0, 2, w_rnd(w, 3) == 0 ? 0 : w_small(w));
-    w_complete(w, 0, w_rnd(w, 2) == 0 ? 2 : 0);
-    w_settle(w);
-}
-
-static void upload_and_after(struct world *w)
-{
-    begin_with(w, 1);
-    w_upload(w, 0, 0); /* of a name that is there */
-    w_settle(w);
-    w_part(w, 0, 1, w_small(w));
-    w_part(w, 0, 2, w_large(w));
-    w_complete(w, 0, 0);
-    w_complete(w, 0, 0); /* asked for again while it is being done: one of them is */
-    w_settle(w);
-    w_complete(w, 0, 0);
-    w_copy(w, 0, 3);
-    w_settle(w);
-    if (w_rnd(w, 2) == 0) {
-        w_put(w, 0, w_small(w));
-    } else {
-        w_delete(w, 0, 1);
-        w_settle(w);
-    }
-}
-
-/* Extents in the block that is open and in sealed ones, also when it is read again. */
-static void upload_rolls_over(struct world *w)
-{
-    begin_with(w, 1);
-    w_upload(w, 0, 1);
-    w_settle(w);
-    w_part(w, 0, 2, w_large(w));
-    w_part(w, 0, 1, w_large(w));
-    w_part(w, 0, 3, w_large(w));
-    w_part(w, 0, 4, w_small(w));
-    w_complete(w, 0, 0);
-    w_settle(w);
-    w_put(w, 2, w_large(w));
-}
-
-static void parts_of_others_bytes(struct world *w)
-{
-    begin_with(w, 1);
-    w_put(w, 1, w_large(w));
-    w_upload(w, 0, 2);
-    w_settle(w);
-    w_part_copy(w, 0, 2, 1, w_rnd(w, 500), 300 + w_rnd(w, 2000));
-    w_part_copy(w, 0, 1, 0, 0, SIZE_MAX);
-    w_settle(w);
-    w_part(w, 0, 3, w_small(w));
-    w_complete(w, 0, 0);
-    w_settle(w);
-    w_delete(w, 0, 2);
-    w_upload(w, 1, 3);
-    w_settle(w);
-    w_part_copy(w, 1, 1, 2, w_rnd(w, 300), SIZE_MAX); /* some of its parts, some in half */
-    w_settle(w);
-    w_complete(w, 1, 0);
-    w_settle(w);
-}
-
-static void upload_aborted(struct world *w)
-{
-    begin_with(w, 1);
-    w_upload(w, 0, 1);
-    w_settle(w);
-    w_part(w, 0, 1, w_small(w));
-    w_begin_part(w, 0, 0, 2, w_small(w) + 100);
-    w_begin_part(w, 1, 0, 3, w_small(w) + 100);
-    w_send(w, 0, 60);
-    w_begin(w, 2, 3, w_small(w));
-    w_commit(w, 2); /* its round runs: what follows waits for the next one */
-    w_abort_upload(w, 0);
-    w_abort_upload(w, 0); /* too late */
-    w_commit(w, 1);       /* likewise */
-    w_settle(w);
-    w_commit(w, 0);
-    w_settle(w);
-    w_abort_upload(w, 0);
-    w_complete(w, 0, 0);
-    w_put(w, 2, w_small(w));
-}
-
-/* Of the same name, in the same rounds as other changes. */
-static void uploads_side_by_side(struct world *w)
-{
-    begin_with(w, 1);
-    w_upload(w, 0, 1);
-    w_upload(w, 1, 1);
-    w_settle(w);
-    for (unsigned i = 0; i < 4; i++) {
-        w_begin_part(w, i, i % 2, 1 + i / 2, w_rnd(w, 2) == 0 ? w_small(w) : w_large(w));
-    }
-    w_begin(w, 4, 2, w_small(w));
-    w_commit(w, 3);
-    w_commit(w, 0);
-    w_commit(w, 4);
-    w_commit(w, 1);
-    w_settle(w);
-    w_complete(w, 0, 0);
-    w_commit(w, 2); /* a part of what is being completed */
-    w_delete(w, 0, 1);
-    w_settle(w);
-    w_abort_upload(w, 1);
-    w_complete(w, 1, 0); /* one of the two */
-    w_settle(w);
-}
-
-static void upload_of_three_sessions(struct world *w)
-{
-    begin_with(w, 1);
-    w_upload(w, 0, 1);
-    w_settle(w);
-    w_part(w, 0, 2, w_large(w));
-    w_stop(w);
-    w_open(w);
-    w_part(w, 0, 1, w_small(w));
-    w_upload(w, 1, 2);
-    w_settle(w);
-    w_stop(w);
-    w_open(w);
-    w_complete(w, 0, 0);
-    w_settle(w);
-    w_stop(w);
-    w_open(w);
-}
-
-static void killed_amid_uploads(struct world *w)
-{
-    begin_with(w, 1);
-    w_upload(w, 0, 1);
-    w_upload(w, 1, 2);
-    w_settle(w);
-    w_part(w, 0, 1, w_large(w));
-    w_part(w, 1, 1, w_large(w));
-    w_part(w, 0, 2, w_small(w));
-    w_complete(w, 0, 0);
-    w_settle(w);
-    /* With -sync block nothing acknowledged goes on from what the power has left. */
-    w_die(w, w->f.cfg.sync == STORE_SYNC_ACK && w_rnd(w, 2) == 0, false);
-    w_open(w);
-    w_part(w, 1, 2, w_small(w));
-    w_abort_upload(w, 0);
-    w_settle(w);
-    w_complete(w, 1, 0);
-    w_settle(w);
-}
-
-static void killed_in_recovery_of_uploads(struct world *w)
-{
-    begin_with(w, 1);
-    w_upload(w, 0, 1);
-    w_settle(w);
-    w_part(w, 0, 1, w_large(w));
-    w_begin_part(w, 0, 0, 2, w_small(w) + 50);
-    w_send(w, 0, 20);
-    w_part(w, 0, 3, w_large(w));
-    w_die(w, w_rnd(w, 2) == 0, false);
-    w_open(w);
-    w_die(w, w_rnd(w, 2) == 0, true);
-    w_open(w);
-    w_complete(w, 0, 0);
-    w_settle(w);
-}
-
-static void uploads_expire_by_themselves(struct world *w)
-{
-    begin_with(w, 1);
-    w_upload(w, 0, 1);
-    w_upload(w, 1, 2);
-    w_settle(w);
-    w_part(w, 0, 1, w_small(w));
-    w_abort_upload(w, 1);
-    w_settle(w);
-    w_expire(w, 3);
-    w_complete(w, 0, 0);
-    w_put(w, 0, w_small(w));
-}
-
-static void upload_sync_fails(struct world *w)
-{
-    begin_with(w, 1);
-    w_upload(w, 0, 1);
-    w_settle(w);
-    w_part(w, 0, 1, w_small(w));
-    vfs_mem_fail(w->f.vfs, MEM_SYNC, 1, ZERR_IO, MEM_ONCE);
-    if (w_rnd(w, 2) == 0) {
-        w_part(w, 0, 1, w_small(w));
-    } else {
-        w_complete(w, 0, 0);
-    }
-    w_settle(w);
-    assert(vfs_mem_failed(w->f.vfs) == 1 && !w->f.fatal);
-    w_part(w, 0, 2, w_small(w)); /* the upload is as it was */
-    w_complete(w, 0, 0);
-    w_settle(w);
-}
-
-static void rewrite_amid_uploads(struct world *w)
-{
-    begin_with(w, 2);
-    w_upload(w, 0, 2);
-    w_upload(w, 1, 3);
-    w_settle(w);
-    w_part(w, 0, 1, w_small(w));
-    w_part(w, 1, 1, w_small(w));
-    w_complete(w, 1, 0);
-    w_settle(w);
-    w_stop(w);
-    claim_many_members(w);
-    w_open(w);
-    w_part(w, 0, 2, w_small(w));
-    w_complete(w, 0, 0);
-    w_settle(w);
-    w_stop(w);
-}
-
-/* A wrong byte in the first of several members: the history is made anew from the blocks. */
-static void rebuild_amid_uploads(struct world *w)
-{
-    begin_with(w, 1);
-    w_upload(w, 0, 1);
-    w_upload(w, 1, 2);
-    w_settle(w);
-    w_part(w, 0, 1, w_small(w));
-    w_stop(w);
-    w_open(w);
-    w_part(w, 1, 1, w_small(w));
-    w_part(w, 0, 2, w_large(w));
-    w_complete(w, 1, 0);
-    w_settle(w);
-    if (w_rnd(w, 2) == 0) {
-        w_stop(w);
-    } else {
-        w_die(w, false, false);
-    }
-    w_damage_db(w);
-    w_open(w);
-    w_part(w, 0, 3, w_small(w));
-    w_complete(w, 0, 0);
-    w_settle(w);
 }
 
 /* ---- directories of the original ---- */
@@ -719,19 +464,19 @@ const struct workload workloads[] = {
     {"id-wraps", id_wraps, STORE_SYNC_ACK},
     {"sync-fails", sync_fails, STORE_SYNC_ACK},
     {"flush-fails", flush_fails, STORE_SYNC_ACK},
-    {"upload", upload, STORE_SYNC_ACK},
-    {"upload-and-after", upload_and_after, STORE_SYNC_ACK},
-    {"upload-rolls-over", upload_rolls_over, STORE_SYNC_ACK},
-    {"parts-of-others-bytes", parts_of_others_bytes, STORE_SYNC_ACK},
-    {"upload-aborted", upload_aborted, STORE_SYNC_ACK},
-    {"uploads-side-by-side", uploads_side_by_side, STORE_SYNC_ACK},
-    {"upload-of-three-sessions", upload_of_three_sessions, STORE_SYNC_ACK},
-    {"killed-amid-uploads", killed_amid_uploads, STORE_SYNC_ACK},
-    {"killed-in-recovery-of-uploads", killed_in_recovery_of_uploads, STORE_SYNC_ACK},
-    {"uploads-expire", uploads_expire_by_themselves, STORE_SYNC_ACK},
-    {"upload-sync-fails", upload_sync_fails, STORE_SYNC_ACK},
-    {"rewrite-amid-uploads", rewrite_amid_uploads, STORE_SYNC_ACK},
-    {"rebuild-amid-uploads", rebuild_amid_uploads, STORE_SYNC_ACK},
+    {"upload", run_upload, STORE_SYNC_ACK},
+    {"upload-and-after", run_upload_and_after, STORE_SYNC_ACK},
+    {"upload-rolls-over", run_upload_rolls_over, STORE_SYNC_ACK},
+    {"parts-of-others-bytes", run_parts_of_others_bytes, STORE_SYNC_ACK},
+    {"upload-aborted", run_upload_aborted, STORE_SYNC_ACK},
+    {"uploads-side-by-side", run_uploads_side_by_side, STORE_SYNC_ACK},
+    {"upload-of-three-sessions", run_upload_of_three_sessions, STORE_SYNC_ACK},
+    {"killed-amid-uploads", run_killed_amid_uploads, STORE_SYNC_ACK},
+    {"killed-in-recovery-of-uploads", run_killed_in_recovery_of_uploads, STORE_SYNC_ACK},
+    {"uploads-expire", run_uploads_expire_by_themselves, STORE_SYNC_ACK},
+    {"upload-sync-fails", run_upload_sync_fails, STORE_SYNC_ACK},
+    {"rewrite-amid-uploads", run_rewrite_amid_uploads, STORE_SYNC_ACK},
+    {"rebuild-amid-uploads", run_rebuild_amid_uploads, STORE_SYNC_ACK},
     {"of-the-original", of_the_original, STORE_SYNC_ACK},
     {"of-the-original-wrapped", of_the_original_wrapped, STORE_SYNC_ACK},
     {"block-puts", puts_only, STORE_SYNC_BLOCK},
@@ -741,8 +486,8 @@ const struct workload workloads[] = {
     {"block-aborts", abort_at_tail, STORE_SYNC_BLOCK},
     {"block-two-sessions", two_sessions, STORE_SYNC_BLOCK},
     {"block-killed", killed, STORE_SYNC_BLOCK},
-    {"block-upload", upload_rolls_over, STORE_SYNC_BLOCK},
-    {"block-upload-of-three-sessions", upload_of_three_sessions, STORE_SYNC_BLOCK},
-    {"block-killed-amid-uploads", killed_amid_uploads, STORE_SYNC_BLOCK},
+    {"block-upload", run_upload_rolls_over, STORE_SYNC_BLOCK},
+    {"block-upload-of-three-sessions", run_upload_of_three_sessions, STORE_SYNC_BLOCK},
+    {"block-killed-amid-uploads", run_killed_amid_uploads, STORE_SYNC_BLOCK},
 };
 const unsigned n_workloads = sizeof(workloads) / sizeof(workloads[0]);
