@@ -71,6 +71,17 @@ struct index {
 #define INDEX_PAGE_RESERVED 8
 int index_vfs_register(void) ZKV_MUST_CHECK; /* any number of times */
 
+/* index_shm.c: what SQLite's xShm functions are for a connection. They return SQLite's codes. */
+struct index_shm_conn {
+    struct index_shm *shm;      /* NULL: not joined */
+    unsigned shared, exclusive; /* the locks that are held, a bit each */
+};
+int index_shm_join(struct index_shm_conn *, const char *name); /* the file must be there */
+void index_shm_leave(struct index_shm_conn *); /* gives back what it holds; must have joined */
+int index_shm_map(struct index_shm_conn *, int at, int size, bool extend, void volatile **ret);
+int index_shm_lock(struct index_shm_conn *, int first, int n, int flags);
+void index_shm_barrier(void);
+
 int index_zerr(int sqlite_rc);
 /* Blobs are not copied: valid until the statement is reset. An empty slice is an empty blob. */
 int index_bind_slice(sqlite3_stmt *, int at, struct slice);

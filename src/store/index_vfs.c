@@ -11,7 +11,7 @@
  *   index.sqlite-wal   has check sums of its own, which chain each frame to the one before. SQLite
  *                      looks at them only when it recovers; here they are computed again whenever
  *                      a page is read from it
- *   index.sqlite-shm   is made anew by whoever opens the index first
+ *   index.sqlite-shm   is not a file here, but memory (index_shm.c)
  *
  * A page that was never written and still is what it was before cannot be told from a good one.
  * zipkvverify finds that, for it compares the whole index with the history. So after a sync that
@@ -41,6 +41,8 @@ struct checked_file {
     bool is_wal;
     sqlite3_int64 head_written; /* the frame whose head was written last */
     sqlite3_int64 rewritten;    /* the first page written again before its chain; INT64_MAX: none */
+    const char *name;
+    struct index_shm_conn conn; /* joined when SQLite asks for the first region */
 };
 
 static sqlite3_vfs *below; /* SQLite's own */
@@ -232,24 +234,31 @@ static int on_device_characteristics(sqlite3_file *f)
     return real(f)->pMethods->xDeviceCharacteristics(real(f));
 }
 
-static int on_shm_map(sqlite3_file *f, int page, int size, int extend, void volatile **ret)
+static int on_shm_map(sqlite3_file *f, int at, int size, int extend, void volatile **ret)
 {
-    return real(f)->pMethods->xShmMap(real(f), page, size, extend, ret);
+    struct index_shm_conn *conn = &checked(f)->conn;
+    int rc = conn->shm == NULL ? index_shm_join(conn, checked(f)->name) : SQLITE_OK;
+    return rc == SQLITE_OK ? index_shm_map(conn, at, size, extend != 0, ret) : rc;
 }
 
-static int on_shm_lock(sqlite3_file *f, int off, int n, int flags)
+static int on_shm_lock(sqlite3_file *f, int first, int n, int flags)
 {
-    return real(f)->pMethods->xShmLock(real(f), off, n, flags);
+    return index_shm_lock(&checked(f)->conn, first, n, flags);
 }
 
 static void on_shm_barrier(sqlite3_file *f)
 {
-    real(f)->pMethods->xShmBarrier(real(f));
+    (void)f;
+    index_shm_barrier();
 }
 
 static int on_shm_unmap(sqlite3_file *f, int remove)
 {
-    return real(f)->pMethods->xShmUnmap(real(f), remove);
+    (void)remove; /* there is no file to remove */
+    if (checked(f)->conn.shm != NULL) {
+        index_shm_leave(&checked(f)->conn);
+    }
+    return SQLITE_OK;
 }
 
 static const sqlite3_io_methods methods = {
@@ -278,8 +287,10 @@ static int on_open(sqlite3_vfs *unused, const char *name, sqlite3_file *f, int f
     if ((flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)) == 0) {
         return below->xOpen(below, name, f, flags, ret);
     }
-    *checked(f) = (struct checked_file){
-        .is_wal = (flags & SQLITE_OPEN_WAL) != 0, .head_written = -1, .rewritten = INT64_MAX};
+    *checked(f) = (struct checked_file){.is_wal = (flags & SQLITE_OPEN_WAL) != 0,
+                                        .head_written = -1,
+                                        .rewritten = INT64_MAX,
+                                        .name = name};
     int rc = below->xOpen(below, name, real(f), flags, ret);
     f->pMethods = rc == SQLITE_OK ? &methods : NULL;
     return rc;

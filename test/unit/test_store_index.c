@@ -9,17 +9,19 @@
 #include <cmocka.h>
 #include <sqlite3.h>
 
+#include "store/index_priv.h"
 #include "store/store_priv.h"
 #include "support/sqlite_sync.h"
 #include "support/store_calls.h"
 #include "support/vfs_mem.h"
 
+/* By a connection more of the one process that has the index. */
 static void with_index(struct fixture *f, const char *sql)
 {
     char path[128];
     sqlite3 *db;
     (void)snprintf(path, sizeof(path), "%s/" INDEX_NAME, f->dir);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, INDEX_VFS), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
