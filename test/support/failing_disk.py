@@ -18,6 +18,7 @@ import errno
 import http.client
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from served import Ledger, Server, in_threads, telling
 
 CLIENTS = 8
 MAX_ROUNDS = 60
+ROUNDS_A_STORE = 20  # nothing is deleted, and the disk is small
 SIZES = (100, 900, 5000, 30000, 200000)
 
 
@@ -36,6 +38,7 @@ class World:
         self.dir = directory
         self.remount = remount
         self.store = os.path.join(directory, "store")
+        self.acknowledged = 0  # in stores that came before
         self.fault = fault
         self.dice = dice
         self.server = Server(directory + ".log")
@@ -44,6 +47,17 @@ class World:
         self.serial = 0
         self.failed = []  # keys of PUTs that got 500 in this round
         self.n_failed = self.survived = self.stopped = self.remounted = 0
+
+    def new_store(self):
+        running = self.server.child is not None and self.server.child.poll() is None
+        if running and self.server.stop() != 0 and not self.is_read_only():
+            raise Failure("the stop of a store that is well")
+        if self.is_read_only():
+            self.mount_again()
+        shutil.rmtree(self.store, ignore_errors=True)
+        os.mkdir(self.store, 0o700)
+        self.acknowledged += self.ledger.acknowledged
+        self.ledger = Ledger()
 
     def start(self):
         size = self.dice.choice(("200000", "41943040"))
@@ -188,10 +202,11 @@ class World:
 def main():
     directory, fault, kind, rounds, seed, *remount = sys.argv[1:]
     world = World(directory, fault, random.Random(seed), remount)
-    os.mkdir(world.store, 0o700)
     with telling(world.server):
         number = 0
         while not world.enough(int(rounds), kind == "all"):
+            if number % ROUNDS_A_STORE == 0:
+                world.new_store()
             number += 1
             if number > MAX_ROUNDS * int(rounds):
                 raise Failure("%d rounds: %d survived, %d stopped" % (number, world.survived, world.stopped))
@@ -204,7 +219,7 @@ def main():
     print("%d failures: the server went on after %d of them and stopped with an error after %d; "
           "ext4 gave up %d times; %d PUTs got 500, %d were acknowledged"
           % (number, world.survived, world.stopped, world.remounted, world.n_failed,
-             world.ledger.acknowledged))
+             world.acknowledged + world.ledger.acknowledged))
 
 
 main()
