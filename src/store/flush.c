@@ -330,12 +330,15 @@ void flush_finish(struct store *st)
         st->flush_failed = true;
         st->stop_status = st->stopping && st->stop_status == 0 ? rc : st->stop_status;
         st->flush_retry_ns = st->vfs->ops->mono_ns(st->vfs) + 1000000000u;
+        if (st->gap_unflushed) {
+            store_refuse_commits(st, ZERR_BUSY);
+        }
         return;
     }
     if (st->flush_failed) {
         store_note(st, LOG_INFO, "history: written again");
     }
-    st->flush_failed = st->flush_wanted = false;
+    st->flush_failed = st->flush_wanted = st->gap_unflushed = false;
     st->n_flushed = st->flush_records;
     if (st->flush_state.last_seq > st->durable_seq) {
         st->durable_seq = st->flush_state.last_seq;

@@ -15,8 +15,7 @@
  * I1  One order: publication, history, revision and sequence numbers are one and the same order.
  * I2  A db member names only frames that are synced; the index never notes more of the db than is
  *     synced.
- * I3  A sequence number is used once; those of a round that failed once more, when its records are VOID
- *     on disk.
+ * I3  A sequence number is used once.
  * I4  A block number is used once: next_backend_file never falls, whatever happens.
  * I5  In a sealed block every frame is valid or VOID: anything else there is damage.
  * I6  Bytes of an acknowledged frame are never written again. (Assumed of the device: rewriting a

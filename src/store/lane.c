@@ -208,16 +208,14 @@ bool lane_owes_void(const struct store *st)
     return false;
 }
 
-/* The block is poisoned: whether its records are VOID on disk nobody knows. The numbers of the failed
- * round up to the last of them are void, then, and not used again. */
+/* The block is poisoned: whether its records are VOID on disk nobody knows. */
 static void void_numbers(struct store *st, const struct commit *c)
 {
     for (size_t i = 0; c->recorded && i < c->n_recs; i++) {
         uint64_t seq = c->recs[i].seq;
-        if (seq >= st->next_seq) {
-            st->void_first = st->void_first == 0 ? st->next_seq : st->void_first;
-            st->void_last = seq;
-            st->next_seq = seq + 1;
+        if (seq != 0) {
+            st->void_first = st->void_first == 0 || seq < st->void_first ? seq : st->void_first;
+            st->void_last = seq > st->void_last ? seq : st->void_last;
         }
     }
 }
@@ -456,7 +454,7 @@ static void void_finish(struct store *st)
     if (rc != 0) {
         store_fail(st, "a failed commit could not be declared void (%s)", zerr_str(rc));
     }
-    st->last_seq = st->void_last;
+    st->last_seq = st->void_last > st->last_seq ? st->void_last : st->last_seq;
     st->void_first = st->void_last = 0;
     round_deliver(st);
 }
@@ -531,6 +529,9 @@ static bool wants_flush(const struct store *st)
         return st->vfs->ops->mono_ns(st->vfs) >= st->flush_retry_ns;
     }
     bool any = db_batch_n_all(st->batch) > 0;
+    if (st->gap_unflushed) {
+        return true;
+    }
     if (st->stopping) { /* a seal alone too: the next start need not look at that block */
         return any || st->flush_wanted;
     }
@@ -555,7 +556,7 @@ static enum lane_work pick(struct store *st)
     if (st->index_down) {
         return st->index_retry ? LANE_INDEX_RETRY : LANE_IDLE;
     }
-    bool owes = lane_owes_void(st);
+    bool owes = lane_owes_void(st) || st->gap_unflushed;
     enum lane_work work = owes || st->lane_last == LANE_ROUND ? begin_block_work(st) : LANE_IDLE;
     if (work == LANE_IDLE && !owes && wants_gather(st)) {
         return LANE_GATHER;

@@ -517,6 +517,7 @@ static bool finish_blocks(struct store *st)
 void round_finish(struct store *st)
 {
     struct round *r = &st->round;
+    st->next_seq = r->next_seq;
     settle_items(st);
     bool poisoned = finish_blocks(st);
     if (r->sync_status != 0) {
@@ -527,15 +528,15 @@ void round_finish(struct store *st)
         if (poisoned && r->next_seq > r->first_seq) {
             st->void_first = r->first_seq;
             st->void_last = r->next_seq - 1;
-            st->next_seq = r->next_seq;
             return; /* the answers wait until the numbers are void on disk */
         }
-        /* Whatever has one of its numbers is VOID before a round begins (lane_owes_void()), and that
-         * one has the same numbers: a gap would look like acknowledged records that are lost. */
+        if (r->next_seq > r->first_seq) {
+            st->last_seq = r->next_seq - 1;
+            st->gap_unflushed = true;
+        }
         round_deliver(st);
         return;
     }
-    st->next_seq = r->next_seq;
     if (r->index_status != 0) {
         if (!st->index_down) {
             store_note(st, LOG_ERROR,

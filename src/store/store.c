@@ -333,7 +333,12 @@ void store_stop_step(struct store *st)
             return;
         }
     } else if (st->index_down) {
-        return; /* the tick tries again, or gives up */
+        return;                     /* the tick tries again, or gives up */
+    } else if (st->gap_unflushed) { /* the flush was tried once more */
+        store_refuse_commits(st, ZERR_BUSY);
+        if (st->stopped) {
+            return;
+        }
     }
     if (st->n_jobs > 0 || st->commits != NULL) {
         return;

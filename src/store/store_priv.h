@@ -253,6 +253,9 @@ struct store {
     uint64_t mark_seq, mark_last_seq; /* for the index's mark: of the last published record of the
                                          history, and of any kind */
     uint64_t void_first, void_last;   /* to be declared void before anything else; 0: none */
+    /* A round failed, and the history does not say yet that its numbers are void: behind a gap
+     * acknowledged records would seem to be lost. Until then no round begins. */
+    bool gap_unflushed;
     bool index_down;
     bool index_retry; /* the tick says: now */
     uint64_t index_down_since_ns;

@@ -41,6 +41,8 @@ static void settled(struct world *w, unsigned req, int status)
 {
     if (status == 0) {
         model_acked(&w->m, req, w->f.cfg.sync == STORE_SYNC_ACK);
+    } else if (status == ZERR_NO_SPACE) {
+        w->refused[req] = true;
     } else {
         model_dropped(&w->m, req);
     }

@@ -362,6 +362,27 @@ static void sync_fails(struct world *w)
     w_settle(w);
 }
 
+/* One of the writes finds no space: perhaps of a round that has written another of its records. An
+ * upload whose frame lies before those ends later. */
+static void no_space(struct world *w)
+{
+    w_begin_with(w, 1);
+    w_begin(w, 3, 4, w_small(w));
+    w_begin(w, 0, 1, w_small(w));
+    w_begin(w, 1, 0, w_small(w));
+    w_begin(w, 2, 2, w_large(w));
+    w_commit(w, 0); /* alone: what comes meanwhile is the next round */
+    w_commit(w, 1);
+    w_commit(w, 2);
+    vfs_mem_fail(w->f.vfs, MEM_WRITE, 1 + w_rnd(w, 5), ZERR_NO_SPACE, MEM_ONCE);
+    w_settle(w);
+    vfs_mem_fail(w->f.vfs, 0, 0, 0, MEM_ONCE);
+    assert(!w->f.fatal);
+    w_put(w, 3, w_small(w));
+    w_commit(w, 3);
+    w_settle(w);
+}
+
 static void flush_fails(struct world *w)
 {
     w_begin_with(w, 1);
@@ -463,6 +484,7 @@ const struct workload workloads[] = {
     {"rewrite-after-a-crash", rewrite_after_a_crash, STORE_SYNC_ACK},
     {"id-wraps", id_wraps, STORE_SYNC_ACK},
     {"sync-fails", sync_fails, STORE_SYNC_ACK},
+    {"no-space", no_space, STORE_SYNC_ACK},
     {"flush-fails", flush_fails, STORE_SYNC_ACK},
     {"upload", run_upload, STORE_SYNC_ACK},
     {"upload-and-after", run_upload_and_after, STORE_SYNC_ACK},

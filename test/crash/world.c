@@ -373,9 +373,16 @@ void w_settle(struct world *w)
             see_flushes(w);
         }
         if (!store_wants_tick(w->f.st)) {
-            return;
+            break;
         }
         vfs_mem_advance(w->f.vfs, 1000);
         store_tick(w->f.st);
+    }
+    assert(!lane_owes_void(w->f.st));
+    for (unsigned i = 0; i < w->m.n_reqs; i++) {
+        if (w->refused[i]) {
+            model_dropped(&w->m, i);
+            w->refused[i] = false;
+        }
     }
 }

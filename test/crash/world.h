@@ -50,7 +50,8 @@ struct world {
     unsigned sessions;              /* seeds of the disks' randomness */
     unsigned begun[BEGUN_MAX];      /* multipart uploads of the workload: the model's version */
     uint64_t numbers[VERSIONS_MAX]; /* of such a version: the store's number of it, 0: none */
-    uint32_t damaged_at;            /* snapshot from which on the db is damaged; NEVER */
+    bool refused[REQUESTS_MAX]; /* for want of space: may be there until w_settle() is through */
+    uint32_t damaged_at;        /* snapshot from which on the db is damaged; NEVER */
 };
 
 void world_init(struct world *, uint64_t seed, enum store_sync);

@@ -255,16 +255,17 @@ static void no_round_follows_before_the_failed_one_is_void(void **state)
     begin_without_space(&h);
     assert_true(lane_owes_void(h.f.st));
     assert_int_equal(fx_begin(&h.f, &u, "b", 10), ZERR_BUSY);
-    vfs_mem_advance(h.f.vfs, 1000);
     put_commit(h.late.put, NULL);
     fx_pump(&h.f);
     assert_false(h.late.done);
+    vfs_mem_advance(h.f.vfs, 1000);
     store_tick(h.f.st); /* tries in vain */
     fx_pump(&h.f);
     assert_true(lane_owes_void(h.f.st));
     assert_true(h.late.done);
     assert_int_equal(h.late.status, ZERR_BUSY);
     vfs_mem_fail(h.f.vfs, 0, 0, 0, MEM_ONCE);
+    vfs_mem_advance(h.f.vfs, 1000);
     store_tick(h.f.st);
     fx_pump(&h.f);
     assert_false(lane_owes_void(h.f.st));
@@ -361,22 +362,63 @@ static void tear_record(struct fixture *f, const struct put *p)
 }
 
 /* Numbers of which nothing is on disk would look like lost ones, and the torn record like one of them. */
-static void the_failed_ones_numbers_are_those_of_the_next(void **state)
+static void the_failed_ones_numbers_leave_no_gap(void **state)
 {
     struct half h;
     (void)state;
     begin_half(&h, 1);
-    uint64_t failed = h.f.st->round.first_seq;
-    assert_true(h.f.st->round.next_seq > failed);
+    uint64_t failed = h.f.st->round.next_seq - 1;
+    assert_true(failed >= h.f.st->round.first_seq);
     vfs_mem_fail(h.f.vfs, 0, 0, 0, MEM_ONCE);
     fx_pump(&h.f);
     assert_false(lane_owes_void(h.f.st));
     assert_int_equal(fx_put(&h.f, "b", slice_of(bytes, 10), 0), 0);
     assert_int_equal(fx_put(&h.f, "c", slice_of(bytes, 10), 0), 0);
-    assert_int_equal(h.f.st->last_seq, failed + 1);
+    assert_int_equal(h.f.st->last_seq, failed + 2);
     tear_record(&h.f, h.late.put);
     fx_kill(&h.f);
     start_again(&h.f, 1);
+    fx_finish(&h.f);
+}
+
+/* Neither where the records could be made VOID: only the history's file has no space. */
+static void no_round_follows_before_the_history_says_so(void **state)
+{
+    struct half h;
+    (void)state;
+    begin_half(&h, 1);
+    vfs_mem_fail(h.f.vfs, 0, 0, 0, MEM_ONCE);
+    while (lane_owes_void(h.f.st) || h.f.st->lane == LANE_TIDY) {
+        assert_true(workers_inline_step(&h.f.workers));
+    }
+    assert_true(h.f.st->gap_unflushed);
+    vfs_mem_fail(h.f.vfs, MEM_WRITE, 1, ZERR_NO_SPACE, MEM_FROM_THEN_ON);
+    put_commit(h.late.put, NULL);
+    fx_pump(&h.f);
+    assert_true(h.late.done);
+    assert_int_equal(h.late.status, ZERR_BUSY);
+    vfs_mem_fail(h.f.vfs, 0, 0, 0, MEM_ONCE);
+    vfs_mem_advance(h.f.vfs, 1000);
+    store_tick(h.f.st);
+    fx_pump(&h.f);
+    assert_int_equal(fx_put(&h.f, "b", slice_of(bytes, 10), 0), 0);
+    fx_kill(&h.f);
+    start_again(&h.f, 1);
+    fx_finish(&h.f);
+}
+
+static void a_stop_that_cannot_say_so_refuses_who_waits(void **state)
+{
+    struct half h;
+    (void)state;
+    begin_half(&h, 1);
+    vfs_mem_fail(h.f.vfs, MEM_WRITE, 1, ZERR_NO_SPACE, MEM_FROM_THEN_ON);
+    put_commit(h.late.put, NULL);
+    assert_int_not_equal(fx_stop(&h.f), 0);
+    assert_true(h.late.done);
+    assert_int_equal(h.late.status, ZERR_BUSY);
+    vfs_mem_fail(h.f.vfs, 0, 0, 0, MEM_ONCE);
+    start_again(&h.f, 1 | 2);
     fx_finish(&h.f);
 }
 
@@ -421,7 +463,9 @@ int main(void)
         cmocka_unit_test(a_stop_tries_once_more),
         cmocka_unit_test(a_crash_meanwhile_is_no_damage),
         cmocka_unit_test(a_void_that_cannot_be_synced_is_declared),
-        cmocka_unit_test(the_failed_ones_numbers_are_those_of_the_next),
+        cmocka_unit_test(the_failed_ones_numbers_leave_no_gap),
+        cmocka_unit_test(no_round_follows_before_the_history_says_so),
+        cmocka_unit_test(a_stop_that_cannot_say_so_refuses_who_waits),
         cmocka_unit_test(what_a_poisoned_block_has_of_it_is_declared_void),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
