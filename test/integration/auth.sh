@@ -4,9 +4,9 @@
 # boto3, curl and s3cmd with right and wrong passwords; a changed file; -auth-skew; any address; and
 # that comparing signatures takes the same time whatever they are (valgrind).
 #
-#   auth.sh [N]   N requests signed by botocore (1500)
+#   auth.sh [N]   N requests signed by botocore (10000)
 . "$(dirname "$0")/lib.sh"
-requests=${1:-1500}
+requests=${1:-10000}
 
 keys=$WORK/keys
 cat >"$keys" <<'END'
