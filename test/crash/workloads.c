@@ -508,6 +508,7 @@ const struct workload workloads[] = {
     {"block-aborts", abort_at_tail, STORE_SYNC_BLOCK},
     {"block-two-sessions", two_sessions, STORE_SYNC_BLOCK},
     {"block-killed", killed, STORE_SYNC_BLOCK},
+    {"block-no-space", no_space, STORE_SYNC_BLOCK},
     {"block-upload", run_upload_rolls_over, STORE_SYNC_BLOCK},
     {"block-upload-of-three-sessions", run_upload_of_three_sessions, STORE_SYNC_BLOCK},
     {"block-killed-amid-uploads", run_killed_amid_uploads, STORE_SYNC_BLOCK},
