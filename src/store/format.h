@@ -142,6 +142,8 @@
  *                  rename open<n> -> block<n>, directory fsync, chmod 0400 where it can be, flush.
  *   failed sync    never tried again. The round's numbers are void: flush with last_seq above them,
  *                  and a VOID record naming them as the first frame of the next block.
+ *   no space       what a round wrote before it found none becomes VOID; flush with last_seq above its
+ *                  numbers. No round begins before both are done.
  *
  * A sequence number is session * 2^40 + counter. The session is one above the highest seen in db,
  * block headers and index, and stands in each block header before a number of it is used. */

@@ -8,7 +8,8 @@
  *        -> VOID          a round failed: its numbers are declared void before its answers go out
  *        -> TIDY          rooms of uploads that were given up: cut off at the tail, VOID elsewhere
  *        -> SEAL          a block takes no more frames and its last upload has ended
- *        -> FLUSH         after a seal, when the batch is full, at stop
+ *        -> FLUSH         after a seal, when the batch is full, at stop; before the next round when one
+ *                         found no space
  *        -> UPKEEP        damage marks and late MD5s into the index
  *
  * lane_kick() picks one, prepares it on the loop (begin), submits the lane's job (run) and its
