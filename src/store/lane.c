@@ -1,4 +1,4 @@
-/* The commit lane: what happens next, and everything on it but the rounds themselves.
+/* The commit lane: what happens next, and the smaller works on it.
  *
  *   IDLE -> ROUND         commits wait, or too much is unsynced (round.c)
  *        -> GATHER        ... but on a slow disk first a moment is left for those just answered to send
@@ -16,16 +16,14 @@
  * done() (finish) picks the next. It never makes a call-back itself. Rounds go first, but not
  * twice while something else waits, so a seal is never starved.
  *
- * The flush is flush.c's. */
+ * VOID and TIDY are tidy.c's, the flush is flush.c's. */
 #include <assert.h>
 #include <stdlib.h>
 #include <time.h>
 
-#include "base/num.h"
 #include "store/lost.h"
 #include "store/store_priv.h"
 
-#define PUNCH_MIN PIECE_BYTES
 #define GATHER_SYNC_NS 2000000u /* a disk whose sync takes less is not waited for */
 #define GATHER_PART 8           /* of the last sync's time ... */
 #define GATHER_MAX_NS 2000000u  /* ... at most */
@@ -52,227 +50,6 @@ void lane_unqueue(struct store *st, struct commit *c)
             return;
         }
     }
-}
-
-/* ---- void numbers ---- */
-
-/* The VOID record is the first frame of a new block. */
-static int void_begin(struct store *st)
-{
-    struct commit *c = calloc(1, sizeof(*c));
-    struct frame_record fr = {.void_first = st->void_first, .void_last = st->void_last};
-    struct buf *scratch = &st->round.scratch;
-    buf_reset(scratch);
-    int rc = c == NULL ? ZERR_NOMEM : frame_record_encode(&fr, false, scratch);
-    struct block *b = rc == 0 ? block_create(st) : NULL;
-    if (b == NULL) {
-        free(c);
-        return rc != 0 ? rc : ZERR_NOMEM;
-    }
-    if (st->current != NULL) {
-        st->current->state = BLOCK_DRAINING;
-        block_unref(st->current);
-    }
-    st->current = b;
-    c->kind = COMMIT_VOID;
-    c->head = (struct frame_head){FRAME_VOID, (uint32_t)scratch->len, 0};
-    c->off = b->tail;
-    c->frame_len = frame_len(c->head.record_len, 0);
-    b->tail += c->frame_len;
-    b->committed = b->holds_void = true;
-    frame_head_encode(&c->head, &b->header, c->off, c->head_bytes);
-    frame_join(c, block_ref(b));
-    st->lane_frame = c;
-    return 0;
-}
-
-static int void_run(struct store *st)
-{
-    struct commit *c = st->lane_frame;
-    struct vfs *vfs = st->vfs;
-    struct buf *out = &st->round.scratch;
-    struct frame_record fr = {
-        .durable_seq = st->durable_seq, .void_first = st->void_first, .void_last = st->void_last};
-    struct vfs_file *file;
-    buf_reset(out);
-    int rc = buf_append(out, c->head_bytes, FRAME_HEAD_BYTES);
-    if (rc == 0) {
-        rc = frame_record_encode(&fr, false, out);
-    }
-    if (rc == 0) {
-        struct slice record = slice_of(out->ptr + FRAME_HEAD_BYTES, out->len - FRAME_HEAD_BYTES);
-        uint8_t crc[RECORD_CRC_BYTES];
-        le32_put(crc, frame_record_crc(c->head_bytes, record));
-        rc = buf_append(out, crc, sizeof(crc));
-    }
-    if (rc == 0) {
-        rc = buf_reserve(out, c->frame_len - out->len);
-    }
-    if (rc == 0) {
-        memset(out->ptr + out->len, 0, c->frame_len - out->len);
-        rc = block_file(c->block, &file);
-    }
-    if (rc == 0) {
-        struct iovec iov = {out->ptr, c->frame_len};
-        rc = vfs->ops->pwritev(file, &iov, 1, c->off);
-    }
-    if (rc == 0) {
-        rc = vfs->ops->datasync(file);
-    }
-    if (rc == 0) {
-        rc = vfs->ops->sync_dir(vfs);
-    }
-    return rc == 0 ? db_flush_run(st) : rc;
-}
-
-/* ---- tidy ---- */
-
-static bool wants_tidy(const struct store *st, const struct block *b)
-{
-    return b->voids != NULL && b->state != BLOCK_POISONED && !st->tidy_failed;
-}
-
-static void tidy_begin(struct store *st, struct block *b)
-{
-    st->lane_block = block_ref(b);
-    st->lane_voids = b->voids;
-    b->voids = NULL;
-    st->lane_cut = UINT64_MAX;
-    st->lane_tail = b->tail;
-    for (bool again = true; again;) {
-        again = false;
-        for (struct commit *c = st->lane_voids; c != NULL; c = c->block_next) {
-            if (c->off + c->frame_len == b->tail) {
-                b->tail = c->off;
-                st->lane_cut = b->tail;
-                again = true;
-            }
-        }
-    }
-    b->cutting = st->lane_cut != UINT64_MAX;
-}
-
-static int void_frame(struct block *b, struct vfs_file *file, const struct commit *c)
-{
-    struct frame_head head = c->head;
-    uint8_t bytes[FRAME_HEAD_BYTES];
-    head.kind = FRAME_VOID;
-    frame_head_encode(&head, &b->header, c->off, bytes);
-    struct iovec iov = {bytes, sizeof(bytes)};
-    int rc = file->vfs->ops->pwritev(file, &iov, 1, c->off);
-    if (rc == 0 && head.body_len >= PUNCH_MIN) {
-        rc = file->vfs->ops->punch(file, c->off + frame_body_off(head.record_len), head.body_len);
-        rc = rc == ZERR_UNSUPPORTED ? 0 : rc;
-    }
-    return rc;
-}
-
-static int tidy_run(struct store *st)
-{
-    struct block *b = st->lane_block;
-    struct vfs_file *file;
-    uint64_t size;
-    bool recorded = false;
-    if (block_is_broken(b)) {
-        return 0; /* there is no file, or seal_run() removes it */
-    }
-    int rc = block_file(b, &file);
-    if (rc == 0) {
-        rc = file->vfs->ops->size(file, &size);
-    }
-    if (rc == 0 && st->lane_cut < size) {
-        rc = file->vfs->ops->truncate(file, st->lane_cut);
-    }
-    for (struct commit *c = st->lane_voids; c != NULL && rc == 0; c = c->block_next) {
-        recorded = recorded || c->recorded;
-        if (c->off < st->lane_cut) {
-            rc = void_frame(b, file, c);
-        }
-    }
-    /* A later durable_seq must not make recovery take a number that failed for acknowledged. */
-    if (rc == 0 && recorded && file->vfs->ops->datasync(file) != 0) {
-        rc = ZERR_IO; /* whatever it was, it is not tried again */
-    }
-    return rc;
-}
-
-/* Until then no round begins: its records would say that those numbers were acknowledged. */
-bool lane_owes_void(const struct store *st)
-{
-    for (const struct block *b = st->open_blocks; b != NULL; b = b->next) {
-        for (const struct commit *c = b->voids; c != NULL; c = c->block_next) {
-            if (c->recorded) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-/* The block is poisoned: whether its records are VOID on disk nobody knows. */
-static void void_numbers(struct store *st, const struct commit *c)
-{
-    for (size_t i = 0; c->recorded && i < c->n_recs; i++) {
-        uint64_t seq = c->recs[i].seq;
-        if (seq != 0) {
-            st->void_first = st->void_first == 0 || seq < st->void_first ? seq : st->void_first;
-            st->void_last = seq > st->void_last ? seq : st->void_last;
-        }
-    }
-}
-
-/* An upload that ran into the same block may have poisoned it meanwhile. */
-static void void_numbers_of_poisoned(struct store *st)
-{
-    for (struct block *b = st->open_blocks; b != NULL; b = b->next) {
-        struct commit *c = b->state == BLOCK_POISONED ? b->voids : NULL;
-        for (; c != NULL; c = c->block_next) {
-            void_numbers(st, c);
-            c->recorded = false;
-        }
-    }
-}
-
-static void tidy_finish(struct store *st)
-{
-    struct block *b = st->lane_block;
-    int rc = st->lane_status;
-    bool cut = b->cutting; /* then nobody has been given room meanwhile */
-    b->cutting = false;
-    if (rc != 0) {
-        block_retire_broken(b); /* its file could not be made: the next upload gets another one */
-    }
-    if (rc == ZERR_NO_SPACE || rc == ZERR_NOMEM || rc == ZERR_LIMIT) {
-        st->tidy_failed = true; /* the tick tries again, with the same cut */
-        b->tail = cut ? st->lane_tail : b->tail;
-        struct commit *c = st->lane_voids;
-        while (c->block_next != NULL) {
-            c = c->block_next;
-        }
-        c->block_next = b->voids;
-        b->voids = st->lane_voids;
-        if (lane_owes_void(st)) {
-            store_refuse_commits(st, ZERR_BUSY);
-        }
-    } else {
-        bool poison = rc != 0 && !block_is_broken(b);
-        while (st->lane_voids != NULL) {
-            struct commit *c = st->lane_voids;
-            st->lane_voids = c->block_next;
-            if (poison) {
-                void_numbers(st, c);
-            }
-            commit_free(c);
-        }
-        if (poison) {
-            block_settle(b, b->dirty);
-            block_poison(b, rc);
-        }
-    }
-    st->lane_voids = NULL;
-    st->lane_block = NULL;
-    block_unref(b);
-    put_resume_waiting(st);
 }
 
 /* ---- seal ---- */
@@ -444,22 +221,6 @@ static void lane_run(struct job *job)
     }
 }
 
-static void void_finish(struct store *st)
-{
-    struct commit *c = st->lane_frame;
-    int rc = st->lane_status;
-    st->lane_frame = NULL;
-    frame_leave(c);
-    free(c);
-    flush_finish(st);
-    if (rc != 0) {
-        store_fail(st, "a failed commit could not be declared void (%s)", zerr_str(rc));
-    }
-    st->last_seq = st->void_last > st->last_seq ? st->void_last : st->last_seq;
-    st->void_first = st->void_last = 0;
-    round_deliver(st);
-}
-
 /* A write into the page cache may take long when the disk has fallen behind: whoever else is served
  * waits then, but not again soon. */
 static void look_at_loop(struct store *st)
@@ -511,7 +272,7 @@ static void lane_done(struct job *job)
 static enum lane_work begin_block_work(struct store *st)
 {
     for (struct block *b = st->open_blocks; b != NULL; b = b->next) {
-        if (wants_tidy(st, b)) {
+        if (tidy_wanted(st, b)) {
             tidy_begin(st, b);
             return LANE_TIDY;
         }
@@ -542,7 +303,7 @@ static bool wants_flush(const struct store *st)
 
 static enum lane_work pick(struct store *st)
 {
-    void_numbers_of_poisoned(st);
+    void_poisoned(st);
     if (st->void_first != 0) {
         int rc = void_begin(st);
         if (rc == 0) {

@@ -7,7 +7,7 @@
  *   change.c   deletes, copies, and other records without a body
  *   upload.c   multipart uploads
  *   list.c     pages of names, uploads and parts
- *   lane.c     what happens next on the commit lane; seal, tidy, void numbers
+ *   lane.c     what happens next on the commit lane; seal; tidy.c void numbers and rooms
  *   flush.c    the history on disk
  *   round.c    commit rounds; round_write.c what they write
  *   reader.c   reading and damage; body.c bytes and their sums
@@ -365,9 +365,20 @@ struct extents reader_all_extents(const struct reader *);
 /* list.c */
 void index_job_submit(struct store *, struct index_job *);
 
-/* lane.c */
+/* tidy.c: _begin and _finish on the loop, _run in the lane's job */
+int void_begin(struct store *) ZKV_MUST_CHECK;
+int void_run(struct store *) ZKV_MUST_CHECK;
+void void_finish(struct store *);
+/* Numbers of the failed round in blocks that are poisoned are to be declared void. */
+void void_poisoned(struct store *);
+bool tidy_wanted(const struct store *, const struct block *);
+void tidy_begin(struct store *, struct block *);
+int tidy_run(struct store *) ZKV_MUST_CHECK;
+void tidy_finish(struct store *);
 /* Records of a round that failed are on disk, and could not be made VOID yet. */
 bool lane_owes_void(const struct store *);
+
+/* lane.c */
 void lane_kick(struct store *);
 void lane_queue(struct store *, struct commit *);
 void lane_unqueue(struct store *, struct commit *);
