@@ -123,6 +123,9 @@ int index_shm_map(struct index_shm_conn *conn, int at, int size, bool extend, vo
 int index_shm_lock(struct index_shm_conn *conn, int first, int n, int flags)
 {
     unsigned mask = ((1u << n) - 1) << first;
+    if (conn->shm == NULL) { /* could not join: SQLite asks all the same, for a checkpoint */
+        return SQLITE_IOERR_SHMLOCK;
+    }
     int *locks = conn->shm->locks;
     int rc = SQLITE_OK;
     (void)pthread_mutex_lock(&mutex);

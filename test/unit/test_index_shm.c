@@ -124,15 +124,58 @@ static void files_are_told_apart_by_what_they_are(void **state)
     assert_int_equal(close(fd), 0);
 }
 
+/* ---- who could not join ---- */
+
+static sqlite3_vfs losing_vfs, *real_vfs;
+static bool loses_names;
+
+/* SQLite has the file, and then its name is gone. */
+static int open_and_lose(sqlite3_vfs *v, const char *name, sqlite3_file *f, int flags, int *ret)
+{
+    (void)v;
+    int rc = real_vfs->xOpen(real_vfs, name, f, flags, ret);
+    if (rc == SQLITE_OK && loses_names && (flags & SQLITE_OPEN_MAIN_DB) != 0) {
+        assert_int_equal(unlink(name), 0);
+    }
+    return rc;
+}
+
+/* A failed open is closed by a checkpoint, for which SQLite takes a lock without asking for a region. */
+static void an_index_that_cannot_join_is_an_error(void **state)
+{
+    (void)state;
+    static const enum index_open_mode modes[] = {INDEX_WRITER, INDEX_READER, INDEX_WRITER};
+    struct index_shm_conn nobody = {0};
+    struct index *ix;
+    assert_int_equal(index_shm_lock(&nobody, 1, 1, TAKE), SQLITE_IOERR_SHMLOCK);
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        if (i < 2) { /* there already; at last a new one */
+            assert_int_equal(index_open(path_of("index"), INDEX_WRITER, &ix, NULL), 0);
+            index_close(ix);
+        }
+        loses_names = true;
+        assert_int_equal(index_open(path_of("index"), modes[i], &ix, NULL), ZERR_IO);
+        loses_names = false;
+    }
+}
+
 static int make_dir(void **state)
 {
     (void)state;
+    real_vfs = sqlite3_vfs_find(NULL);
+    losing_vfs = *real_vfs;
+    losing_vfs.pNext = NULL;
+    losing_vfs.zName = "losing-names";
+    losing_vfs.xOpen = open_and_lose;
+    if (sqlite3_vfs_register(&losing_vfs, 1) != SQLITE_OK) {
+        return -1;
+    }
     return mkdtemp(dir) == NULL ? -1 : 0;
 }
 
 static int remove_dir(void **state)
 {
-    static const char *const names[] = {"locks", "regions", "one", "two"};
+    static const char *const names[] = {"locks", "regions", "one", "two", "index", "index-wal"};
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         (void)remove(path_of(names[i]));
@@ -146,6 +189,7 @@ int main(void)
         cmocka_unit_test(locks_exclude_whom_they_must),
         cmocka_unit_test(regions_are_shared_and_begin_as_zeros),
         cmocka_unit_test(files_are_told_apart_by_what_they_are),
+        cmocka_unit_test(an_index_that_cannot_join_is_an_error),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
