@@ -441,7 +441,8 @@ int s3_change_condition(const struct s3_head *head, struct condition *ret)
     struct condition c = {0};
 
     if (head->if_modified_since.ptr != NULL || head->if_unmodified_since.ptr != NULL ||
-        head->other_condition.ptr != NULL) {
+        head->other_condition.ptr != NULL ||
+        (head->if_none_match.ptr != NULL && head->if_match.ptr != NULL)) {
         return ZERR_UNSUPPORTED;
     }
     if (head->if_none_match.ptr != NULL) {

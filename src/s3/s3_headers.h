@@ -96,10 +96,10 @@ bool s3_etag_listed(struct slice list, const struct object *);
 
 #define S3_CONDITIONS_OFFERED                                                                      \
     "Of the conditions of a change only If-Match and, where something is stored, "                 \
-    "If-None-Match: * are offered here."
+    "If-None-Match: * are offered here, one at a time."
 
 /* The conditions of a change; an entity tag that none of our objects has is one that nothing matches.
- * ZERR_UNSUPPORTED: one that is not offered. */
+ * ZERR_UNSUPPORTED: one that is not offered, or both. */
 int s3_change_condition(const struct s3_head *, struct condition *ret) ZKV_MUST_CHECK;
 
 /* ---- ranges ---- */

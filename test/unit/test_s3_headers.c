@@ -275,6 +275,8 @@ static void conditions_of_changes_are_taken_or_refused_never_ignored(void **stat
     head.if_match = SLICE_LIT("\"abc-2\"");
     assert_int_equal(s3_change_condition(&head, &c), 0);
     assert_true(c.if_match && c.parts > PART_MAX); /* what no object has */
+    head.if_none_match = SLICE_LIT("*");
+    assert_int_equal(s3_change_condition(&head, &c), ZERR_UNSUPPORTED);
 }
 
 static void single_ranges_are_resolved_against_the_size(void **state)
