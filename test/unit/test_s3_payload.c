@@ -491,6 +491,7 @@ static double longest_step(struct slice body)
         longest = took > longest ? took : longest;
         all += took;
     }
+    finish(&t);
     assert_error(&t, 400, "XAmzContentSHA256Mismatch");
     toy_clear(&t);
     return longest / all;
