@@ -17,6 +17,11 @@
 #
 # SERVER_WRAP may hold a command to put in front of the server (valgrind, a ulimit wrapper).
 # With ZKV_TLS=1 every server speaks TLS, and curl and the clients of test/support know its CA.
+#
+# nohup, for one, has HUP ignored from here on down, and the server keeps to that: a script begins again
+# with the signals as they are by themselves.
+[ -n "${SIGNALS_AS_USUAL-}" ] ||
+    SIGNALS_AS_USUAL=yes exec env --default-signal=HUP,INT,TERM "$BASH" "$0" "$@"
 set -u
 export LC_ALL=C
 

@@ -4,10 +4,6 @@
 # to be recovered. Two signals at any distance end an idle server with 0. A third one does not wait
 # for a disk that hangs. SIGPIPE and SIGXFSZ: a client, a terminal that goes away, a file that may
 # not grow.
-
-# nohup, for one, has HUP ignored from here on down, and the server keeps to that.
-[ -n "${SIGNALS_AS_USUAL-}" ] ||
-    SIGNALS_AS_USUAL=yes exec env --default-signal=HUP,INT,TERM "$BASH" "$0" "$@"
 . "$(dirname "$0")/lib.sh"
 export PYTHONPATH=$ROOT/test/support
 rounds=${1:-2}
