@@ -153,7 +153,8 @@ static int collect_block(struct vfs *vfs, struct tail *t, const struct dir_block
         if (f != NULL) {
             vfs->ops->close(f);
         }
-        return zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be read", file->number);
+        return zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be read (%s)", file->number,
+                         zerr_str(rc));
     }
     struct scan_result res = {0};
     struct collect c = {t, b};
@@ -169,7 +170,8 @@ static int collect_block(struct vfs *vfs, struct tail *t, const struct dir_block
         return 0;
     }
     if (rc != 0) {
-        return zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be read", file->number);
+        return zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be read (%s)", file->number,
+                         zerr_str(rc));
     }
     b->header = res.header;
     b->file_len = res.file_len;

@@ -196,7 +196,7 @@ def kopia():
 
     until = "2030-01-02T03:04:05Z"
     wire.put("k/locked", b"x", [("X-Amz-Object-Lock-Mode", "GOVERNANCE"),
-                                ("X-Amz-Object-Lock-Retain-Until-Date", until)]).expect(400, "InvalidRequest")
+                                ("X-Amz-Object-Lock-Retain-Until-Date", until)]).expect(501, "NotImplemented")
     wire.go("HEAD", "/bucket/k/locked").expect(404)
     retention = "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>%s</RetainUntilDate></Retention>" % until
     wire.go("PUT", "/bucket/%s?retention=" % name, [("Content-Md5", b64(md5(retention.encode())))],

@@ -5,8 +5,9 @@
 
 An object of MIB MiB is put and got, made up as it goes and checked as it comes. Then 64 clients put,
 get, list and delete objects of up to 4 MiB for SECONDS. Fails if a byte is wrong, if the resident
-memory of PID is ever above LIMIT MiB, or if it grows from the second third of the time to the last
-(the medians of each): by more than 1 MiB, or 4 if that was less than five minutes."""
+memory of PID is ever above LIMIT MiB, or if it grows by more than 1 MiB from the second third of the time
+to the last (the medians of each). In less than five minutes it may still be on its way to what so many
+clients need: then the limit alone counts."""
 import hashlib
 import os
 import random
@@ -130,7 +131,7 @@ def main():
         sys.exit("a client did nothing")
     if most > limit:
         sys.exit("more than %d MiB" % limit)
-    if last - second > (1 if seconds >= 300 else 4):
+    if seconds >= 300 and last - second > 1:
         sys.exit("it grows")
 
 

@@ -132,12 +132,13 @@ class Wire:
 
 
 class Swarm:
-    """strict: what was answered with 5xx must not have happened, unless forgive() takes it back.
-    n_requests: of each client."""
+    """strict: what was answered with 5xx must not have happened, unless forgive() takes it back; excused():
+    may that be done while they still run? n_requests: of each client."""
 
-    def __init__(self, address, history, load, n_clients, seed, strict=False, n_requests=1 << 60):
+    def __init__(self, address, history, load, n_clients, seed, strict=False, n_requests=1 << 60,
+                 excused=lambda: False):
         self.address, self.history, self.load = address, history, load
-        self.strict, self.n_requests = strict, n_requests
+        self.strict, self.n_requests, self.excused = strict, n_requests, excused
         self.stopping = False
         self.unhappy = collections.Counter()  # answers 5xx
         self.refused = []  # if strict: their operations, with the values they would have written
@@ -224,6 +225,8 @@ class Client:
             if self.swarm.strict:
                 self.history.drop(op)
                 self.swarm.refused.append((op, self.history.values.pop(op.value, None)))
+                if self.swarm.excused():
+                    self.swarm.forgive()
             return False
         kind = otherwise.get("s%d" % reply.status)
         if kind is None:
