@@ -134,8 +134,9 @@ class World:
                 os.unlink(self.fault)
 
     def has_stopped(self):
-        """It stops by itself when a failure could not be declared void."""
-        if "not everything could be written" in self.server.said() or "could not be" in self.server.said():
+        """It stops by itself when a failure could not be declared void, or the index is not to be believed."""
+        said = self.server.said()
+        if any(s in said for s in ("not everything could be written", "could not be", "is damaged: it is removed")):
             try:
                 code = self.server.child.wait(30)
             except subprocess.TimeoutExpired:
@@ -185,9 +186,10 @@ class World:
                 self.goes_on(gentle)
                 self.survived += 1
             except (Failure, OSError, http.client.HTTPException):
-                if not self.is_read_only():
+                stopped = self.has_stopped()
+                if not stopped and not self.is_read_only():
                     raise
-                if not self.has_stopped():
+                if not stopped:
                     self.stands_still()
         if every or self.is_read_only():
             self.mount_again()
