@@ -30,8 +30,9 @@
  *
  * Every page of the file and of its log is checked when it is read (index_vfs.c): a wrong bit is
  * ZERR_CORRUPT, from whatever function met it, and never another answer. Whoever meets it gives the
- * index up: it is removed and made anew. Programs that know nothing of the check sums can read the
- * file; what they write to it counts as damage. */
+ * index up: it is removed and made anew. One process has it at a time, the one that holds the store's
+ * lock (index_shm.c). Programs that know nothing of this can read the file while nobody has it; what
+ * they write to it counts as damage. */
 #ifndef ZKV_STORE_INDEX_H
 #define ZKV_STORE_INDEX_H
 
