@@ -19,7 +19,7 @@
 # With ZKV_TLS=1 every server speaks TLS, and curl and the clients of test/support know its CA.
 #
 # nohup, for one, has HUP ignored from here on down, and the server keeps to that: a script begins again
-# with the signals as they are by themselves.
+# with the signals as they are by themselves, so this is sourced before its arguments are shifted.
 [ -n "${SIGNALS_AS_USUAL-}" ] ||
     SIGNALS_AS_USUAL=yes exec env --default-signal=HUP,INT,TERM "$BASH" "$0" "$@"
 set -u

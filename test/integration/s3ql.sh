@@ -12,11 +12,10 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../support/debian13.sh"
 with_debian13 "$@"
+. "$here/lib.sh" # takes "$@" whole: it may begin the script again
 scheme=$1 compression=$2
 shift 2
 server_options=("$@")
-. "$here/lib.sh"
-
 . "$here/../support/s3ql.sh"
 
 ok()
