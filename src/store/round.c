@@ -497,7 +497,9 @@ static bool finish_blocks(struct store *st)
     for (size_t i = 0; i < r->n_blocks; i++) {
         struct round_block *rb = &r->blocks[i];
         if (r->sync_status == 0 && rb->sync) {
-            block_settle(rb->block, rb->dirty);
+            if (rb->block->state != BLOCK_POISONED) { /* by an upload meanwhile: it is settled */
+                block_settle(rb->block, rb->dirty);
+            }
             rb->block->dir_synced = true;
             st->stats.syncs++;
         } else if (rb->failed) {

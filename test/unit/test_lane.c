@@ -173,6 +173,42 @@ static void after_one_that_took_long_the_loop_is_spared(void **state)
     fx_finish(&f);
 }
 
+/* An upload's bytes cannot be written while a round that syncs its block is under way: what that has
+ * to sync is settled once, and uploads go on. */
+static void bytes_of_a_block_that_fails_meanwhile_are_settled_once(void **state)
+{
+    struct fixture f;
+    struct fx_upload in_round, failing, next;
+    struct store_stats stats;
+    (void)state;
+    open_store(&f, STORE_SYNC_ACK);
+    assert_int_equal(fx_begin(&f, &in_round, "a", sizeof(bytes)), 0);
+    fx_write(&f, &in_round, slice_of(bytes, sizeof(bytes)));
+    fx_pump(&f);
+    assert_int_equal(fx_begin(&f, &failing, "b", sizeof(bytes)), 0);
+    fx_write(&f, &failing, slice_of(bytes, sizeof(bytes))); /* its job waits ... */
+    put_commit(in_round.put, NULL);                         /* ... ahead of the round's */
+    assert_int_equal(f.st->lane, LANE_ROUND);
+    assert_true(f.st->round.blocks[0].dirty > 0);
+    vfs_mem_fail(f.vfs, MEM_WRITE, 1, ZERR_IO, MEM_ONCE);
+    fx_pump(&f);
+    assert_true(failing.done && failing.status == ZERR_IO);
+    assert_true(in_round.done && in_round.status == 0);
+    store_get_stats(f.st, &stats);
+    assert_int_equal(stats.unsynced, 0);
+    begin(&f, &next, "c", 100000);
+    fx_pump(&f);
+    assert_true(next.done && next.status == 0);
+    fx_kill(&f);
+    assert_int_equal(fx_open(&f), 0);
+    struct buf out = {0};
+    assert_int_equal(fx_get(&f, "a", &out), 0);
+    assert_true(slice_eq(buf_slice(&out), slice_of(bytes, sizeof(bytes))));
+    assert_int_equal(fx_get(&f, "b", &out), ZERR_NOT_FOUND);
+    buf_finish(&out);
+    fx_finish(&f);
+}
+
 /* ---- a round that failed half-way ---- */
 
 #define SMALL_BLOCK 65536u
@@ -458,6 +494,7 @@ int main(void)
         cmocka_unit_test(what_has_arrived_shares_a_round),
         cmocka_unit_test(much_at_once_is_a_workers),
         cmocka_unit_test(after_one_that_took_long_the_loop_is_spared),
+        cmocka_unit_test(bytes_of_a_block_that_fails_meanwhile_are_settled_once),
         cmocka_unit_test(no_round_follows_before_the_failed_one_is_void),
         cmocka_unit_test(whoever_waits_meanwhile_is_refused),
         cmocka_unit_test(a_stop_tries_once_more),
