@@ -305,6 +305,7 @@ static int read_old(struct rebuild *b, uint32_t id, const struct db_visitor *v,
     return rc;
 }
 
+/* If all are taken, that of another file. */
 static uint32_t free_id(const struct dir_view *v, uint32_t from)
 {
     for (uint32_t i = 1; i < DB_IDS; i++) {
@@ -317,7 +318,7 @@ static uint32_t free_id(const struct dir_view *v, uint32_t from)
             return id;
         }
     }
-    return from;
+    return (from + 1) % DB_IDS;
 }
 
 static int set_state(struct rebuild *b, const struct db_summary *old)
@@ -349,20 +350,33 @@ static int set_state(struct rebuild *b, const struct db_summary *old)
     return 0;
 }
 
-/* The new file takes its name; the old ones lose theirs. */
-static int switch_over(struct rebuild *b, const char *tmp, uint32_t id, const bool bad[DB_IDS])
+static int set_aside(struct rebuild *b, size_t i, bool bad)
 {
     struct vfs *vfs = b->cfg->vfs;
     char name[FILE_NAME_BYTES], aside[FILE_NAME_BYTES + 4];
+    (void)snprintf(name, sizeof(name), DB_NAME_FMT, b->view.dbs[i]);
+    (void)snprintf(aside, sizeof(aside), "%s-%s", bad ? "bad" : "old", name);
+    return vfs->ops->rename(vfs, name, aside);
+}
+
+/* The new file takes its name; the old ones lose theirs, the one that has it before. */
+static int switch_over(struct rebuild *b, const char *tmp, uint32_t id, const bool bad[DB_IDS])
+{
+    struct vfs *vfs = b->cfg->vfs;
+    char name[FILE_NAME_BYTES];
+    int rc = 0;
     (void)snprintf(name, sizeof(name), DB_NAME_FMT, id);
-    int rc = vfs->ops->rename(vfs, tmp, name);
+    for (size_t i = 0; i < b->view.n_dbs && rc == 0; i++) {
+        rc = b->view.dbs[i] == id ? set_aside(b, i, bad[i]) : 0;
+    }
+    if (rc == 0) {
+        rc = vfs->ops->rename(vfs, tmp, name);
+    }
     if (rc == 0) {
         rc = vfs->ops->sync_dir(vfs);
     }
     for (size_t i = 0; i < b->view.n_dbs && rc == 0; i++) {
-        (void)snprintf(name, sizeof(name), DB_NAME_FMT, b->view.dbs[i]);
-        (void)snprintf(aside, sizeof(aside), "%s-%s", bad[i] ? "bad" : "old", name);
-        rc = vfs->ops->rename(vfs, name, aside);
+        rc = b->view.dbs[i] != id ? set_aside(b, i, bad[i]) : 0;
     }
     return rc == 0 ? vfs->ops->sync_dir(vfs) : rc;
 }

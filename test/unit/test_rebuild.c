@@ -285,6 +285,41 @@ static void what_never_counted_is_in_no_new_history(void **state)
     assert_true(n_left > 3);
 }
 
+/* All ten ids may be taken: where copies are kept old files pile up (README). */
+static void among_ten_files_the_new_history_has_a_name_too(void **state)
+{
+    struct fixture f;
+    struct buf before = {0}, after = {0};
+    struct rebuild_result res;
+    char name[FILE_NAME_BYTES];
+    (void)state;
+    for (unsigned newest = 0; newest < DB_IDS; newest += 9) {
+        fx_init(&f, 16384);
+        assert_int_equal(fx_open(&f), 0);
+        vfs_mem_put(f.vfs, "older", vfs_mem_get(f.vfs, "db0000000000"));
+        fill(&f);
+        assert_int_equal(fx_stop(&f), 0);
+        history(f.vfs, &before, true);
+        (void)snprintf(name, sizeof(name), DB_NAME_FMT, newest);
+        assert_int_equal(f.vfs->ops->rename(f.vfs, "db0000000000", name), 0);
+        for (unsigned id = 0; id < DB_IDS; id++) {
+            (void)snprintf(name, sizeof(name), DB_NAME_FMT, id);
+            if (id != newest) {
+                vfs_mem_put(f.vfs, name, vfs_mem_get(f.vfs, "older"));
+            }
+        }
+        struct rebuild_config cfg = {.vfs = f.vfs};
+        assert_int_equal(rebuild_history(&cfg, &res, NULL), 0);
+        history(f.vfs, &after, true);
+        assert_true(slice_eq(buf_slice(&before), buf_slice(&after)));
+        fx_drop_index(&f);
+        assert_int_equal(fx_open(&f), 0);
+        fx_finish(&f);
+    }
+    buf_finish(&before);
+    buf_finish(&after);
+}
+
 static const char *const GOLDEN[] = {"one-block", "many-blocks", "wrapped-db", "two-dbs"};
 
 static void load_golden(struct fixture *f, const char *name)
@@ -432,6 +467,7 @@ int main(void)
         cmocka_unit_test(a_failed_round_stays_void_in_a_rebuilt_history),
         cmocka_unit_test(a_member_damaged_in_the_middle_is_mended_from_the_blocks),
         cmocka_unit_test(what_never_counted_is_in_no_new_history),
+        cmocka_unit_test(among_ten_files_the_new_history_has_a_name_too),
         cmocka_unit_test(directories_of_the_original_open_and_go_on),
         cmocka_unit_test(a_db_the_original_wrote_over_ours_is_refused_and_joined),
     };
