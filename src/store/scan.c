@@ -60,13 +60,13 @@ static void scan_destroy(struct scan *s)
     free(s);
 }
 
-/* Exactly n bytes. ZERR_CORRUPT: the file is shorter. */
+/* Exactly n bytes that the file had when its length was taken. */
 static int read_exactly(struct scan *s, uint64_t off, void *buf, size_t n)
 {
     size_t got;
     int err = s->file->vfs->ops->pread(s->file, buf, n, off, &got);
 
-    return err != 0 ? err : got == n ? 0 : ZERR_CORRUPT;
+    return err != 0 ? err : got == n ? 0 : ZERR_INCOMPLETE;
 }
 
 /* At least one byte at off < file_len, from the window; *ret_n is at most FRAME_HEAD_BYTES. */
@@ -84,7 +84,7 @@ static int read_head(struct scan *s, uint64_t off, const uint8_t **ret, size_t *
         }
         s->window_off = off;
         if (s->window_len < n) {
-            return ZERR_IO; /* the file was cut while it was read */
+            return ZERR_INCOMPLETE;
         }
     }
     *ret = s->window + (off - s->window_off);
@@ -231,7 +231,7 @@ static int read_record(struct scan *s, const uint8_t *head_bytes, const struct s
         err = read_exactly(s, off, s->record.ptr, n);
     }
     if (err != 0) {
-        return err == ZERR_CORRUPT ? ZERR_IO : err; /* within the file's length */
+        return err;
     }
     if (room == 0) {
         *ret = SCAN_BAD_RECORD;
@@ -259,7 +259,7 @@ static int judge_body(struct scan *s, struct scan_frame *f)
         err = check_body(s, body_off, f->head.body_len, f->rec.sums_hash, &f->bad_piece);
         f->verdict = f->bad_piece == NO_PIECE ? SCAN_VALID : SCAN_BAD_BODY;
     }
-    return err == ZERR_CORRUPT ? ZERR_IO : err; /* within the file's length */
+    return err;
 }
 
 /* The frame whose head, at f->off, has just been decoded. */

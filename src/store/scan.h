@@ -52,13 +52,14 @@ int scan_header(struct vfs_file *, uint32_t block, struct block_header *ret,
 
 /* each: non-zero stops and is returned.
  * ZERR_NOT_FOUND: no block header (a block of the original, or not one of ours: nothing to walk);
- * ZERR_CORRUPT: the header is another block's, or damaged with no frame right behind it. */
+ * ZERR_CORRUPT: the header is another block's, or damaged with no frame right behind it;
+ * ZERR_INCOMPLETE: the file was cut while it was read. */
 int scan_block(struct vfs_file *, uint32_t block, unsigned flags,
                int (*each)(void *user, const struct scan_frame *), void *user,
                struct scan_result *ret) ZKV_MUST_CHECK;
 
 /* Reads and checks one frame at `off`, as scan_block() would hand it out; the arena holds what it
- * decodes. */
+ * decodes. ZERR_INCOMPLETE as above. */
 int scan_one(struct vfs_file *, const struct block_header *, uint64_t off, unsigned flags,
              struct arena *, struct scan_frame *ret) ZKV_MUST_CHECK;
 

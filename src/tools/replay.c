@@ -11,7 +11,7 @@
 
 #include "store/tail.h"
 
-#define TRIES 5 /* a file may be renamed or replaced between two system calls */
+#define TRIES 5 /* a file may be renamed, replaced or cut between two system calls */
 #define SECOND_LOOK_MS 100
 #define ROWS_A_TRANSACTION 20000
 
@@ -147,11 +147,16 @@ static int read_db(struct run *r, struct db_state *ret, struct zerr_info *info)
 
 /* ---- the unsealed blocks ---- */
 
+static bool may_be_late(int rc)
+{
+    return rc == ZERR_NOT_FOUND || rc == ZERR_CORRUPT || rc == ZERR_INCOMPLETE;
+}
+
 static int collect(struct run *r, const struct db_state *state, struct dir_view *view,
                    struct tail *ret, struct zerr_info *info)
 {
     int rc = ZERR_NOT_FOUND;
-    for (int i = 0; i < TRIES && (rc == ZERR_NOT_FOUND || rc == ZERR_CORRUPT); i++) {
+    for (int i = 0; i < TRIES && may_be_late(rc); i++) {
         struct zerr_info *last = i == TRIES - 1 ? info : NULL;
         rc = dir_view_read(r->vfs, view, last);
         if (rc == 0) {

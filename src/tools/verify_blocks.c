@@ -176,8 +176,9 @@ static int on_frame(void *user, const struct scan_frame *f)
 /* A block that cannot be walked: what that means, and whether to go on. */
 static int bad_block(struct verify *v, uint32_t number, int rc)
 {
-    const char *why =
-        rc == ZERR_IO ? "the device cannot read it" : "its header is damaged beyond repair";
+    const char *why = rc == ZERR_IO           ? "the device cannot read it"
+                      : rc == ZERR_INCOMPLETE ? "it became shorter while it was read"
+                                              : "its header is damaged beyond repair";
     if (rc == ZERR_NOT_FOUND) {
         return 0; /* gone since the directory was listed; the names' part sees whether it is missed
                    */
@@ -186,7 +187,7 @@ static int bad_block(struct verify *v, uint32_t number, int rc)
         return zerr_fail(v->info, rc, 0, "block %" PRIu32 " was written by a newer version",
                          number);
     }
-    if (rc != ZERR_CORRUPT && rc != ZERR_IO) {
+    if (rc != ZERR_CORRUPT && rc != ZERR_IO && rc != ZERR_INCOMPLETE) {
         return zerr_fail(v->info, rc, vfs_last_errno(), "block %" PRIu32, number);
     }
     verify_say(v, "damaged: block %" PRIu32 ": %s", number, why);
@@ -199,7 +200,7 @@ static int bad_block(struct verify *v, uint32_t number, int rc)
 /* The block could not be walked to its end. */
 static int bad_number(struct verify *v, uint32_t number, size_t n_bad, int rc)
 {
-    if (rc == ZERR_IO || rc == ZERR_CORRUPT) {
+    if (rc == ZERR_IO || rc == ZERR_CORRUPT || rc == ZERR_INCOMPLETE) {
         v->n_bad = n_bad; /* the whole block takes their place, so that the list rises */
     }
     return bad_block(v, number, rc);
@@ -214,13 +215,15 @@ static int scan_frames(struct verify *v, struct scan_result *ret)
     if (!v->scanning->unsealed && !v->skip_bodies && !v->voids_only) {
         (void)file->vfs->ops->drop_cache(file);
     }
-    return scan_block(paced_file_init(&paced, file, &v->pace), number,
-                      v->voids_only || v->skip_bodies ? 0 : SCAN_BODIES, on_frame, v, ret);
+    int rc = scan_block(paced_file_init(&paced, file, &v->pace), number,
+                        v->voids_only || v->skip_bodies ? 0 : SCAN_BODIES, on_frame, v, ret);
+    /* Cut meanwhile: a server has given up the room at its end. */
+    return rc == ZERR_INCOMPLETE && v->scanning->unsealed ? 0 : rc;
 }
 
 static int scan_number(struct verify *v, uint32_t number)
 {
-    struct scan_result scanned;
+    struct scan_result scanned = {0};
     size_t n_bad = v->n_bad;
     uint64_t places = v->res->places_damaged;
     int rc = source_block(&v->src, number, &v->scanning);

@@ -553,6 +553,33 @@ static void a_device_that_cannot_read_is_not_damage(void **state)
     vfs_mem_destroy(vfs);
 }
 
+/* A server gives up room at the end of its block while a tool reads it. */
+static uint64_t cut_to;
+
+static int cut(void *user, const struct scan_frame *f)
+{
+    struct vfs_file *file = user;
+    (void)f;
+    return file->vfs->ops->truncate(file, cut_to);
+}
+
+static void a_file_that_is_cut_meanwhile_is_not_the_device(void **state)
+{
+    struct vfs *vfs = vfs_mem_create(1);
+    struct vfs_file *file;
+
+    (void)state;
+    append_put("a", 1, 5);
+    uint64_t from = append_put("b", 2, 2u * PIECE_BYTES + 10), to = append_put("c", 3, 10);
+    for (cut_to = from; cut_to < to; cut_to += 500) {
+        vfs_mem_put(vfs, NAME, buf_slice(&block));
+        assert_int_equal(vfs->ops->open(vfs, NAME, VFS_WRITE, &file), 0);
+        assert_int_equal(scan_block(file, 31, SCAN_BODIES, cut, file, &result), ZERR_INCOMPLETE);
+        vfs->ops->close(file);
+    }
+    vfs_mem_destroy(vfs);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -575,6 +602,7 @@ int main(void)
         TEST(a_visitor_stops_the_walk),
         TEST(one_frame_can_be_read_by_itself),
         TEST(a_device_that_cannot_read_is_not_damage),
+        TEST(a_file_that_is_cut_meanwhile_is_not_the_device),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
