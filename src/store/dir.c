@@ -194,17 +194,34 @@ bool dir_is_unsealed(const struct dir_block *b, const struct db_state *s)
     return false;
 }
 
-int dir_settle(struct vfs_file *f, struct dir_settled *ret)
+int dir_settle(struct vfs_file *f, const char *name, struct dir_settled *ret,
+               struct zerr_info *info)
 {
-    const struct vfs_ops *ops = f->vfs->ops;
-    int rc = ops->datasync(f);
+    struct vfs *vfs = f->vfs;
+    int rc = vfs->ops->datasync(f);
     *ret = (struct dir_settled){.failed = rc != 0};
-    if (rc != 0 && rc != ZERR_IO) {
-        return rc;
+    bool cached = (rc == 0 || rc == ZERR_IO) && vfs->ops->drop_cache(f) != 0;
+    if (rc == ZERR_IO) {
+        rc = vfs->ops->datasync(f);
     }
-    ret->cached = ops->drop_cache(f) != 0;
-    if (rc == ZERR_IO && !ret->cached) {
-        rc = ops->datasync(f);
+    if (rc != 0) {
+        return zerr_fail(info, rc, vfs_last_errno(),
+                         "%s cannot be written to the disk (see the kernel's log; check the file "
+                         "system and mount it again before the next start)",
+                         name);
     }
-    return rc;
+    if (!cached) {
+        return 0;
+    }
+    rc = vfs->ops->open(vfs, name, VFS_READ | VFS_DIRECT, &ret->direct);
+    if (rc == ZERR_UNSUPPORTED && !ret->failed) {
+        return 0; /* a file system that has no other way than the cache */
+    }
+    if (rc == ZERR_UNSUPPORTED) {
+        return zerr_fail(info, ZERR_IO, 0,
+                         "the disk has lost writes to %s, and what it has cannot be told from what "
+                         "is still in memory: unmount the file system, check it and mount it again",
+                         name);
+    }
+    return rc == 0 ? 0 : zerr_fail(info, rc, vfs_last_errno(), "%s cannot be opened", name);
 }

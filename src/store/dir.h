@@ -36,14 +36,16 @@ int dir_open_block(struct vfs *, const struct dir_block *, bool writable,
                    struct vfs_file **ret) ZKV_MUST_CHECK;
 
 struct dir_settled {
-    bool failed; /* the first sync did: somebody should be told */
-    bool cached; /* the cache could not be dropped: VFS_DIRECT shows more truth */
+    bool failed;             /* the first sync did: somebody should be told */
+    struct vfs_file *direct; /* not NULL: read this one, past the cache; the caller closes it */
 };
 /* Before a file is built upon: what it shows is on the disk then, whatever a crash left in the cache.
- * A sync that fails may only bring the news of write-back that failed earlier, when nobody asked:
- * what was lost then goes with the cache, and a second sync speaks for what the disk has.
+ * A sync that fails may only bring the news of write-back that failed earlier, when nobody asked: a
+ * second one speaks for what the disk has, and what was lost goes with the cache, or is passed by
+ * where the cache cannot be dropped (another program has mapped the file, say). `name`: the file's.
  * Errors: ZERR_IO: the disk fails now, or what it lost cannot be told from what it has. */
-int dir_settle(struct vfs_file *, struct dir_settled *ret) ZKV_MUST_CHECK;
+int dir_settle(struct vfs_file *, const char *name, struct dir_settled *ret,
+               struct zerr_info *) ZKV_MUST_CHECK;
 
 /* May the block hold records that the db does not have? (format.h: not sealed when the last member
  * was written, or newer.) */

@@ -22,6 +22,15 @@ struct seq_row {
 
 struct seq_table;
 
+/* Says that rows could not be taken, and what may help. Returns zerr. */
+static inline int seq_table_failed(int zerr, struct zerr_info *info)
+{
+    return zerr_fail(info, zerr, 0,
+                     "frames cannot be sorted (%s): is there room for temporary files in /var/tmp, "
+                     "or in TMPDIR if that is set?",
+                     zerr_str(zerr));
+}
+
 int seq_table_create(struct seq_table **ret) ZKV_MUST_CHECK;
 void seq_table_destroy(struct seq_table *);
 /* A number that is there already stays as it is; *ret_new tells (may be NULL). */

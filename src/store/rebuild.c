@@ -21,6 +21,7 @@ struct rebuild {
     uint64_t bytes_done, bytes_total;
     const struct dir_block *block; /* being scanned, or read from */
     struct vfs_file *file;         /* of it */
+    int see_status;                /* of the last frame seen: no failure of its block's */
     struct block_header header;
     bool joined;             /* the db has none of our fields beside framed blocks: it is matched */
     uint64_t joined_seq;     /* ... up to this number */
@@ -36,9 +37,8 @@ struct rebuild {
 
 /* ---- frames ---- */
 
-static int see_frame(void *user, const struct scan_frame *f)
+static int see_frame(struct rebuild *b, const struct scan_frame *f)
 {
-    struct rebuild *b = user;
     if (f->verdict == SCAN_BAD_RECORD || (f->verdict == SCAN_GARBAGE && !f->zero)) {
         b->res.damaged++;
     }
@@ -74,6 +74,13 @@ static int see_frame(void *user, const struct scan_frame *f)
     return seq_table_add(b->frames, &row, NULL);
 }
 
+static int on_frame(void *user, const struct scan_frame *f)
+{
+    struct rebuild *b = user;
+    b->see_status = see_frame(b, f);
+    return b->see_status;
+}
+
 static int scan_all(struct rebuild *b, struct zerr_info *info)
 {
     struct vfs *vfs = b->cfg->vfs;
@@ -92,7 +99,8 @@ static int scan_all(struct rebuild *b, struct zerr_info *info)
         struct scan_result res = {0};
         rc = dir_open_block(vfs, b->block, false, &f);
         if (rc == 0) {
-            rc = scan_block(f, b->block->number, b->block->open ? SCAN_BODIES : 0, see_frame, b,
+            vfs_set_last_errno(0); /* what is said below is of this scan */
+            rc = scan_block(f, b->block->number, b->block->open ? SCAN_BODIES : 0, on_frame, b,
                             &res);
             vfs->ops->close(f);
         }
@@ -103,8 +111,10 @@ static int scan_all(struct rebuild *b, struct zerr_info *info)
         if (rc == ZERR_CORRUPT) {
             b->res.damaged++;
         } else if (rc != 0 && rc != ZERR_NOT_FOUND) {
-            return zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be read",
-                             b->block->number);
+            return b->see_status != 0
+                       ? seq_table_failed(rc, info)
+                       : zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be read (%s)",
+                                   b->block->number, zerr_str(rc));
         }
         b->bytes_done += b->block->size;
     }

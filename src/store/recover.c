@@ -31,16 +31,12 @@ static int open_db(struct recovery *r, uint32_t id)
     (void)snprintf(name, sizeof(name), DB_NAME_FMT, id);
     st->db_id = id;
     int rc = st->vfs->ops->open(st->vfs, name, VFS_WRITE, &st->db_file);
-    if (rc == 0) {
-        struct dir_settled settled;
-        rc = dir_settle(st->db_file, &settled);
-        r->db_sync_failed = settled.failed;
-    }
     if (rc != 0) {
         return zerr_fail(r->info, rc, vfs_last_errno(), "%s cannot be opened for writing", name);
     }
-    st->db_exists = true;
-    return 0;
+    rc = dir_settle(st->db_file, name, &r->db_settled, r->info);
+    st->db_exists = rc == 0;
+    return rc;
 }
 
 /* The winner and the directory are on disk; now the others may go. */
@@ -280,6 +276,12 @@ static int note_mark(struct recovery *r)
     return rc == 0 ? index_checkpoint(st->ix_write, true) : rc;
 }
 
+/* Where nothing nearer to the cause has said more. */
+static int explain(struct recovery *r, int rc, const char *what)
+{
+    return rc == 0 ? 0 : zerr_fail(r->info, rc, vfs_last_errno(), "%s (%s)", what, zerr_str(rc));
+}
+
 static int recover_with_db(struct recovery *r, uint32_t id)
 {
     int rc = open_db(r, id);
@@ -298,13 +300,15 @@ static int recover_with_db(struct recovery *r, uint32_t id)
         rc = remove_losers(r);
     }
     if (rc == 0) {
-        rc = recovery_follow_tail(r);
+        vfs_set_last_errno(0); /* also below: of what is explained there */
+        rc = explain(r, recovery_follow_tail(r), "blocks that are not sealed cannot be read");
     }
     if (rc == 0) {
         rc = set_state(r);
     }
     if (rc == 0) {
-        rc = settle(r);
+        vfs_set_last_errno(0);
+        rc = explain(r, settle(r), "what the last session left cannot be put in order");
     }
     if (rc == 0) {
         rc = index_each_damaged(r->st->ix_write, retry_mark, r);
@@ -320,7 +324,7 @@ static void report(struct recovery *r)
 {
     struct store *st = r->st;
     const struct store_stats *s = &st->stats;
-    if (r->tail.failed_syncs > 0 || r->db_sync_failed) {
+    if (r->tail.failed_syncs > 0 || r->db_settled.failed) {
         store_note(st, LOG_WARN,
                    "the disk has reported that it could not write: what it has was read from it");
     }
@@ -346,6 +350,10 @@ static void recovery_finish(struct recovery *r)
 {
     if (r->have_tail) {
         tail_finish(&r->tail);
+    }
+    if (r->db_settled.direct != NULL) {
+        r->st->vfs->ops->close(r->db_settled.direct);
+        r->db_settled.direct = NULL;
     }
     lost_finish(&r->lost_names);
     db_summary_finish(&r->sum);

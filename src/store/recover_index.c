@@ -90,7 +90,8 @@ static int on_record(void *user, uint64_t rev, const struct record *rec)
         see_place(r, rec);
     }
     recovery_count_unflushed(r, rec);
-    return recovery_apply_record(r, rev, rec, false);
+    r->record_status = recovery_apply_record(r, rev, rec, false);
+    return r->record_status;
 }
 
 static int on_damage(void *user, const struct db_extra *lost, uint64_t off)
@@ -154,8 +155,8 @@ static bool mark_fits(struct recovery *r)
     struct db_extra x;
     const struct index_mark *m = &r->mark;
     uint64_t size;
-    bool fits = m->n_records > 0 && r->st->vfs->ops->size(r->st->db_file, &size) == 0 &&
-                m->db_length <= size && db_read_extra(r->st->db_file, m->db_last_member, &x) == 0 &&
+    bool fits = m->n_records > 0 && r->st->vfs->ops->size(recovery_db(r), &size) == 0 &&
+                m->db_length <= size && db_read_extra(recovery_db(r), m->db_last_member, &x) == 0 &&
                 x.generation <= m->generation && x.first_rev == m->db_last_member_rev &&
                 memcmp(x.store_id, m->store_id, STORE_ID_BYTES) == 0;
     r->flushed_seq = fits ? x.last_seq : 0;
@@ -172,8 +173,13 @@ int recovery_scan_db(struct recovery *r, struct db_pos from)
     struct zerr_info local = {0};
     r->lost = false;
     r->from_mark = false;
-    int rc = db_scan(st->vfs, st->db_file, from, &v, &r->sum, &local);
-    if (rc == 0) {
+    r->record_status = 0;
+    vfs_set_last_errno(0); /* what is said below is of this scan */
+    int rc = db_scan(st->vfs, recovery_db(r), from, &v, &r->sum, &local);
+    if (rc != 0 && r->record_status == 0 && rc != ZERR_CANCELED) {
+        (void)zerr_fail(&local, rc, vfs_last_errno(), DB_NAME_FMT " cannot be read (%s)", st->db_id,
+                        zerr_str(rc));
+    } else if (rc == 0) {
         rc = recovery_tx_step(r, true);
     }
     if (rc != 0) {
@@ -188,7 +194,8 @@ int recovery_scan_db(struct recovery *r, struct db_pos from)
                          st->db_id, zerr_text(&local, rc));
     }
     if (rc != 0 && rc != ZERR_BAD_REV && rc != ZERR_CORRUPT) {
-        return zerr_fail(r->info, rc, local.sys_errno, "%s", zerr_text(&local, rc));
+        (void)zerr_fail(&local, rc, 0, "%s: %s", st->index_path, zerr_str(rc));
+        return zerr_fail(r->info, rc, 0, "%s", local.text);
     }
     return rc;
 }

@@ -24,15 +24,22 @@ struct recovery {
     uint64_t n_unflushed;   /* of these, those seen up to mark.last_seq */
     uint64_t index_session; /* that the index has seen, also if it was then made anew (I3) */
     uint64_t in_tx;
-    bool from_mark;      /* the db was read from the index's mark on */
-    bool in_tail;        /* what is applied comes from unsealed blocks */
-    bool lost;           /* a member in the middle cannot be read */
-    bool db_sync_failed; /* and could be settled nevertheless */
-    uint64_t rev;        /* of the next record from the tail */
-    uint8_t *zero_seen;  /* the original's db: per block, 1: named, 2: an object at offset 0 */
+    bool from_mark;    /* the db was read from the index's mark on */
+    int record_status; /* of the db's last record: not 0, the index failed */
+    bool in_tail;      /* what is applied comes from unsealed blocks */
+    bool lost;         /* a member in the middle cannot be read */
+    struct dir_settled db_settled;
+    uint64_t rev;       /* of the next record from the tail */
+    uint8_t *zero_seen; /* the original's db: per block, 1: named, 2: an object at offset 0 */
     size_t n_zero_seen;
     bool *zeroed; /* per block of the view: its header was wiped after its first sync */
 };
+
+/* The history, as the disk has it. */
+static inline struct vfs_file *recovery_db(const struct recovery *r)
+{
+    return r->db_settled.direct != NULL ? r->db_settled.direct : r->st->db_file;
+}
 
 /* ---- recover_index.c ---- */
 

@@ -153,7 +153,7 @@ static int find_zeroed(struct recovery *r)
  * history. On a disk that could not write the rest it may have lost pages, too, and not know of it. */
 static bool index_fits(const struct recovery *r)
 {
-    if (r->tail.failed_syncs > 0 || r->db_sync_failed) {
+    if (r->tail.failed_syncs > 0 || r->db_settled.failed) {
         return false;
     }
     return r->mark_ok && r->mark.n_records <= r->rev && r->mark.unflushed == r->n_unflushed;

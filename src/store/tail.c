@@ -12,6 +12,7 @@
 struct collect {
     struct tail *t;
     struct tail_block *block;
+    int status; /* of see_frame(): no failure of the block's */
 };
 
 static int grow(void *list, size_t *cap, size_t n, size_t size)
@@ -97,9 +98,8 @@ static int see_record(struct collect *c, const struct scan_frame *f)
     return rc;
 }
 
-static int see_frame(void *user, const struct scan_frame *f)
+static int see_frame(struct collect *c, const struct scan_frame *f)
 {
-    struct collect *c = user;
     struct tail_loose loose = {.at = {c->block->file->number, f->off}};
     switch (f->verdict) {
     case SCAN_VALID:
@@ -129,38 +129,41 @@ static int see_frame(void *user, const struct scan_frame *f)
     return add_loose(c->t, loose);
 }
 
+static int on_frame(void *user, const struct scan_frame *f)
+{
+    struct collect *c = user;
+    c->status = see_frame(c, f);
+    return c->status;
+}
+
 static int collect_block(struct vfs *vfs, struct tail *t, const struct dir_block *file,
                          struct zerr_info *info)
 {
-    struct vfs_file *f = NULL, *direct = NULL;
+    struct vfs_file *f;
     struct tail_block *b = &t->blocks[t->n_blocks];
+    struct dir_settled settled = {0};
+    char name[FILE_NAME_BYTES];
+    block_name(name, file->number, !file->open);
     *b = (struct tail_block){.file = file, .keep_end = BLOCK_HEADER_BYTES};
     int rc = dir_open_block(vfs, file, false, &f);
-    if (rc == 0 && t->settle) {
-        struct dir_settled settled;
-        rc = dir_settle(f, &settled);
+    if (rc != 0) {
+        return zerr_fail(info, rc, vfs_last_errno(), "%s cannot be opened", name);
+    }
+    if (t->settle) {
+        rc = dir_settle(f, name, &settled, info);
         t->failed_syncs += settled.failed;
-        if (rc == 0 && settled.cached) {
-            char name[FILE_NAME_BYTES];
-            block_name(name, file->number, !file->open);
-            rc = vfs->ops->open(vfs, name, VFS_READ | VFS_DIRECT, &direct);
-            rc = rc == ZERR_UNSUPPORTED
-                     ? 0
-                     : rc; /* a file system that has no other way than the cache */
-        }
     }
     if (rc != 0) {
-        if (f != NULL) {
-            vfs->ops->close(f);
-        }
-        return zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be read (%s)", file->number,
-                         zerr_str(rc));
+        vfs->ops->close(f);
+        return rc;
     }
     struct scan_result res = {0};
-    struct collect c = {t, b};
-    rc = scan_block(direct != NULL ? direct : f, file->number, SCAN_BODIES, see_frame, &c, &res);
-    if (direct != NULL) {
-        vfs->ops->close(direct);
+    struct collect c = {.t = t, .block = b};
+    b->direct = settled.direct != NULL;
+    vfs_set_last_errno(0); /* what is said below is of this scan */
+    rc = scan_block(b->direct ? settled.direct : f, file->number, SCAN_BODIES, on_frame, &c, &res);
+    if (b->direct) {
+        vfs->ops->close(settled.direct);
     }
     vfs->ops->close(f);
     if (rc == ZERR_NOT_FOUND || rc == ZERR_CORRUPT) {
@@ -170,8 +173,9 @@ static int collect_block(struct vfs *vfs, struct tail *t, const struct dir_block
         return 0;
     }
     if (rc != 0) {
-        return zerr_fail(info, rc, vfs_last_errno(), "block %u cannot be read (%s)", file->number,
-                         zerr_str(rc));
+        return c.status != 0 ? seq_table_failed(rc, info)
+                             : zerr_fail(info, rc, vfs_last_errno(), "%s cannot be read (%s)", name,
+                                         zerr_str(rc));
     }
     b->header = res.header;
     b->file_len = res.file_len;
@@ -180,6 +184,17 @@ static int collect_block(struct vfs *vfs, struct tail *t, const struct dir_block
     }
     t->n_blocks++;
     return 0;
+}
+
+/* As it was collected. */
+static int open_block(struct vfs *vfs, const struct tail_block *b, struct vfs_file **ret)
+{
+    char name[FILE_NAME_BYTES];
+    if (!b->direct) {
+        return dir_open_block(vfs, b->file, false, ret);
+    }
+    block_name(name, b->file->number, !b->file->open);
+    return vfs->ops->open(vfs, name, VFS_READ | VFS_DIRECT, ret);
 }
 
 static struct tail_block *find_block(struct tail *t, uint32_t number)
@@ -397,7 +412,7 @@ static int hand_out_row(void *user, const struct seq_row *row)
             h->file = NULL;
         }
         h->block = find_block(t, row->frame.block);
-        int rc = dir_open_block(h->vfs, h->block->file, false, &h->file);
+        int rc = open_block(h->vfs, h->block, &h->file);
         if (rc != 0) {
             h->block = NULL;
             return rc;

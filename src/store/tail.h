@@ -29,6 +29,7 @@ struct tail_block {
     uint64_t synced_off; /* of the last frame of an earlier round than the one that died: what
                             is not readable before it was an acknowledged frame */
     uint64_t file_len;
+    bool direct; /* the cache does not show what the disk has */
 };
 
 struct tail_loose { /* a frame that was never committed, or dropped */

@@ -208,7 +208,9 @@ static int read_direct(int fd, uint8_t *p, size_t n, uint64_t off, size_t *ret_n
         return refuse(ENOMEM, ZERR_NOMEM);
     }
     while (got < n) {
-        ssize_t r = pread(fd, bounce, DIRECT_BUFFER, (off_t)pos);
+        uint64_t to = (off + n + DIRECT_ALIGN - 1) / DIRECT_ALIGN * DIRECT_ALIGN;
+        size_t want = to - pos < DIRECT_BUFFER ? (size_t)(to - pos) : DIRECT_BUFFER;
+        ssize_t r = pread(fd, bounce, want, (off_t)pos);
 
         if (r < 0 && errno == EINTR) {
             continue;

@@ -22,7 +22,7 @@ struct mem {
     uint64_t fail_in, failed;
     int fail_zerr;
     enum vfs_mem_times fail_times;
-    bool no_nowait;
+    bool no_nowait, held, no_direct;
     char who[128];
     vfs_mem_watch_fn *watch;
     void *watch_user;
@@ -145,6 +145,9 @@ static int mem_open(struct vfs *v, const char *name, unsigned flags, struct vfs_
         n = mem_node_create(&m->disk);
         mem_dir_change(&m->disk, name, n, "");
     }
+    if (m->no_direct && (flags & VFS_DIRECT) != 0) {
+        return leave(m, fail(ZERR_UNSUPPORTED));
+    }
     if (n->read_only && (flags & VFS_WRITE) != 0) {
         vfs_set_last_errno(EACCES);
         return leave(m, ZERR_IO);
@@ -172,6 +175,7 @@ static int read_from(struct vfs_file *file, void *buf, size_t n, uint64_t off, s
     struct mem_file *f = file_of(file);
     struct mem *m = mem_of(file->vfs);
     const struct buf *b = &f->node->cache;
+    size_t size = b->len, have;
     bool first;
     int err = enter(m, MEM_READ, NULL, f->node, &first);
 
@@ -182,9 +186,13 @@ static int read_from(struct vfs_file *file, void *buf, size_t n, uint64_t off, s
         mem_node_flush(f->node, NULL); /* the kernel writes dirty pages out before a direct read */
         b = &f->node->device;
     }
-    n = off >= b->len ? 0 : b->len - off < n ? (size_t)(b->len - off) : n;
-    if (n > 0) {
-        memcpy(buf, b->ptr + off, n);
+    n = off >= size ? 0 : size - off < n ? (size_t)(size - off) : n;
+    have = off >= b->len ? 0 : b->len - off < n ? (size_t)(b->len - off) : n;
+    if (have > 0) {
+        memcpy(buf, b->ptr + off, have);
+    }
+    if (n > have) { /* what never reached the device is a hole there */
+        memset((uint8_t *)buf + have, 0, n - have);
     }
     *ret_n = n;
     return leave(m, 0);
@@ -294,8 +302,8 @@ static int mem_drop_cache(struct vfs_file *file)
     struct mem *m = mem_of(file->vfs);
 
     (void)pthread_mutex_lock(&m->lock);
-    if (n->ops != NULL) {
-        return leave(m, fail(ZERR_BUSY)); /* dirty */
+    if (n->ops != NULL || m->held) {
+        return leave(m, fail(ZERR_BUSY)); /* dirty, or in use */
     }
     mem_copy(&n->cache, &n->device);
     return leave(m, 0);
@@ -657,6 +665,12 @@ void vfs_mem_watch(struct vfs *v, vfs_mem_watch_fn *fn, void *user)
 void vfs_mem_set_nowait(struct vfs *v, bool answers)
 {
     mem_of(v)->no_nowait = !answers;
+}
+
+void vfs_mem_hold_pages(struct vfs *v, bool held, bool direct)
+{
+    mem_of(v)->held = held;
+    mem_of(v)->no_direct = !direct;
 }
 
 void vfs_mem_set_space(struct vfs *v, uint64_t total)

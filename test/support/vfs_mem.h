@@ -17,7 +17,7 @@
  * which may be zeros or garbage too; changes to the directory up to some point, as journals do. A write that is made to fail has happened in part. A
  * sync that is made to fail has put some of the volatile changes on the device and will never put
  * the others: the file shows them until drop_cache(), and a later sync succeeds without them.
- * VFS_DIRECT reads the device. MEM_FROM_THEN_ON: only the first failing call has such effects, the
+ * VFS_DIRECT reads the device, up to the length that the file shows. MEM_FROM_THEN_ON: only the first failing call has such effects, the
  * later ones do nothing.
  *
  * Files made read-only refuse VFS_WRITE (ZERR_IO with EACCES), as they do for whoever is not root.
@@ -90,6 +90,8 @@ struct mem_disk *vfs_mem_disk(struct vfs *);
 struct vfs *vfs_mem_cut(const struct mem_disk *, const struct mem_cut *, uint64_t seed);
 
 void vfs_mem_set_nowait(struct vfs *, bool answers);
+/* Pages that somebody else uses: drop_cache() is ZERR_BUSY. direct: whether there is VFS_DIRECT. */
+void vfs_mem_hold_pages(struct vfs *, bool held, bool direct);
 void vfs_mem_set_space(struct vfs *, uint64_t total);
 void vfs_mem_advance(struct vfs *, uint64_t ms); /* both clocks */
 

@@ -182,9 +182,14 @@ static void test_a_failed_sync_loses_data_that_the_cache_still_shows(void **stat
         assert_int_equal(v->ops->open(v, name, VFS_READ | VFS_DIRECT, &d), 0);
         assert_int_equal(v->ops->pread(d, buf, 8, 0, &n), 0);
         v->ops->close(d);
+        assert_int_equal(n, 4);
+        vfs_mem_hold_pages(v, true, true);
+        assert_int_equal(v->ops->drop_cache(f), ZERR_BUSY);
+        assert_true(slice_eq_str(vfs_mem_get(v, name), "data"));
+        vfs_mem_hold_pages(v, false, true);
         assert_int_equal(v->ops->drop_cache(f), 0);
-        assert_int_equal(vfs_mem_get(v, name).len, n);
-        lost += n == 0;
+        lost += vfs_mem_get(v, name).len == 0;
+        assert_memory_equal(buf, vfs_mem_get(v, name).len == 0 ? "\0\0\0\0" : "data", 4);
         v->ops->close(f);
     }
     assert_true(lost > 2 && lost < 26);
