@@ -18,6 +18,7 @@ import errno
 import http.client
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,8 @@ from served import Ledger, Server, in_threads, telling
 CLIENTS = 8
 MAX_ROUNDS = 60
 ROUNDS_A_STORE = 20  # nothing is deleted, and the disk is small
+ENDS = ("not everything could be written", "could not be", "is damaged: it is removed", "error: the look-up index ")
+CAUSES = r"^error: .*: (?:Input/output error|Structure needs cleaning|Bad message|Read-only file system)$"
 SIZES = (100, 900, 5000, 30000, 200000)
 
 
@@ -62,8 +65,8 @@ class World:
     def start(self):
         size = self.dice.choice(("200000", "41943040"))
         if not self.server.start(self.store, "-bs", size):
-            # ext4 has given up, or what it has in memory of a file is not what it can read.
-            if not self.is_read_only() and "cannot be read" not in self.server.said():
+            # ext4 has given up, or a file of it can be neither read nor written: that is said with its cause.
+            if not self.is_read_only() and not re.search(CAUSES, self.server.said(), re.M):
                 raise Failure("no start: " + self.server.said())
             self.mount_again()
             if not self.server.start(self.store, "-bs", size):
@@ -133,10 +136,21 @@ class World:
             if os.path.exists(self.fault):
                 os.unlink(self.fault)
 
-    def has_stopped(self):
-        """It stops by itself when a failure could not be declared void, or the index is not to be believed."""
+    def is_undecided(self):
+        """Whether an index that cannot be written is still tried again."""
         said = self.server.said()
-        if any(s in said for s in ("not everything could be written", "could not be", "is damaged: it is removed")):
+        return self.server.child.poll() is None and not any(s in said for s in ENDS) and (
+            said.rfind("look-up index: cannot be written") > said.rfind("look-up index: written again"))
+
+    def has_stopped(self):
+        """It stops by itself when a failure could not be declared void, or the index is not to be believed
+        or cannot be written."""
+        end = time.monotonic() + 30
+        while self.is_undecided():
+            if time.monotonic() > end:
+                raise Failure("the index is tried again for ever")
+            time.sleep(0.05)
+        if any(s in self.server.said() for s in ENDS):
             try:
                 code = self.server.child.wait(30)
             except subprocess.TimeoutExpired:
@@ -150,11 +164,16 @@ class World:
 
     def stands_still(self):
         """No commit has failed, but the history cannot be written any more: writes are refused, reads
-        go on, and the stop says so."""
+        go on, and the stop says so. Or the PUT is what the index cannot note, and that is the end."""
         client = self.server.client()
-        if self.ledger.put(client, "too-late", b"x").status != 503:
-            raise Failure("a PUT on a read-only file system is not refused")
-        self.ledger.check(client)
+        try:
+            if self.ledger.put(client, "too-late", b"x").status != 503:
+                raise Failure("a PUT on a read-only file system is not refused")
+            self.ledger.check(client)
+        except (Failure, OSError, http.client.HTTPException):
+            if not self.has_stopped():
+                raise
+            return
         if self.server.stop() == 0:
             raise Failure("stopped on a read-only file system as if nothing were")
 
