@@ -2,7 +2,7 @@
 """System calls of the real program that fail: strace makes the n-th one of a kind return an error, or
 kills the process there.
 
-  strace_faults.py SERVER WORK short|long [SEED]
+  strace_faults.py SERVER WORK short|long [SEED [PATTERN]]
 
 A run: the server is started on a store that a kill -9 left, or is attached to when it listens; four
 clients make some requests each (swarm.py); it is stopped, if it has not ended by itself. Then:
@@ -19,10 +19,12 @@ clients make some requests each (swarm.py); it is stopped, if it has not ended b
 
 long: for each fault n = 1, 2, ... until nothing is hit any more, once and from then on.
 short: some n of each, by dice; the seed is printed.
+PATTERN: of the faults that are made, such as "pwritev error=EIO" or "* signal=KILL".
 
 strace counts calls by thread, so the server runs with one worker. Calls of SQLite are hit too."""
 import asyncio
 import collections
+import fnmatch
 import itertools
 import random
 import re
@@ -86,8 +88,11 @@ def suffixes(fault):
 
 
 class Sweep:
-    def __init__(self, program, work, seed):
+    def __init__(self, program, work, seed, pattern):
         self.program, self.work, self.seed = program, Path(work), seed
+        self.faults = [f for f in FAULTS if fnmatch.fnmatchcase(f.call + " " + f.what, pattern)]
+        if not self.faults:
+            sys.exit("no fault is like '%s'" % pattern)
         self.log, self.trace = self.work / "log", self.work / "trace"
         self.ends = collections.Counter()
         self.n_runs = self.n_failed = self.n_acked = self.n_refused = 0
@@ -266,14 +271,14 @@ class Sweep:
             fault.call, fault.what, where, "from then on" if suffix else "once", sync, n), flush=True)
 
     def all(self):
-        for fault in FAULTS:
+        for fault in self.faults:
             for where, suffix in itertools.product(fault.where, suffixes(fault)):
                 for sync in ("ack", "block") if fault.step == 1 else ("ack",):
                     self.sweep(fault, where, suffix, sync)
 
     def some(self):
         dice = random.Random(self.seed)
-        for fault in FAULTS:
+        for fault in self.faults:
             for where in fault.where:
                 slow = fault.call in ("pwrite64", "pread64")  # the index is waited for: 10 s
                 suffix = dice.choice([""] if slow else suffixes(fault))
@@ -285,7 +290,7 @@ def main():
     program, work, form = sys.argv[1:4]
     seed = sys.argv[4] if len(sys.argv) > 4 else str(random.SystemRandom().randrange(1 << 32))
     print("seed %s" % seed, flush=True)
-    sweep = Sweep(program, work, seed)
+    sweep = Sweep(program, work, seed, sys.argv[5] if len(sys.argv) > 5 else "*")
     if form == "long":
         sweep.all()
     else:
