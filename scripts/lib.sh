@@ -13,7 +13,7 @@ unit_packages="libcmocka-dev python3"
 # For the rest of the tests.
 test_packages="git clang clang-format libclang-rt-dev curl openssl rsync rclone iproute2 strace systemd
  util-linux e2fsprogs fuse3 nbdkit libnbd-bin python3-fusepy eatmydata python3-boto3 s3cmd valgrind
- restic awscli s3fs duplicity"
+ restic awscli s3fs duplicity faketime"
 
 die()
 {
