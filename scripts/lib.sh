@@ -14,6 +14,8 @@ unit_packages="libcmocka-dev python3"
 test_packages="git clang clang-format libclang-rt-dev curl openssl rsync rclone iproute2 strace systemd
  util-linux e2fsprogs fuse3 nbdkit libnbd-bin python3-fusepy eatmydata python3-boto3 s3cmd valgrind
  restic awscli s3fs duplicity faketime"
+# For scripts/coverage -mcdc alone.
+mcdc_packages="clang-19 llvm-19 libclang-rt-19-dev"
 
 die()
 {

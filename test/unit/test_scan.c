@@ -106,7 +106,7 @@ static uint64_t append_frame(uint8_t kind, const struct frame_record *rec, size_
     }
     assert_int_equal(body_hash_update(hash, body, body_len, &sums), 0);
     assert_int_equal(body_hash_final(hash, &sums, md5, &fr.sums_hash), 0);
-    assert_int_equal(frame_record_encode(&fr, kind == FRAME_PUT, &record), 0);
+    assert_int_equal(frame_record_encode(&fr, frame_implies_place(kind), &record), 0);
     head.record_len = (uint32_t)record.len;
     frame_head_encode(&head, &header, off, bytes);
     append(bytes, sizeof(bytes));
@@ -413,33 +413,98 @@ static void frames_inside_a_body_are_not_taken_for_frames(void **state)
     assert_string_equal(seen.key[3], "d");
 }
 
-static void records_that_do_not_fit_their_frame_are_bad(void **state)
+static struct record some(enum record_op op, uint64_t size, uint64_t upload, uint32_t part)
 {
-    struct record put = {.op = RECORD_PUT, .key = SLICE_LIT("k"), .size = 7};
-    struct record del = {.op = RECORD_DELETE, .key = SLICE_LIT("k")};
-    struct record near = {.op = RECORD_PUT, .key = SLICE_LIT("k"), .body = {31, 64}}; /* no frame */
-    struct frame_record p = {.entries = &put, .n_entries = 1},
-                        d = {.entries = &del, .n_entries = 1},
-                        n = {.entries = &near, .n_entries = 1}, none = {0};
+    return (struct record){.op = op,
+                           .key = SLICE_LIT("k"),
+                           .size = size,
+                           .upload = upload,
+                           .part = part,
+                           .body = {30, 64}};
+}
 
-    (void)state;
-    append_frame(FRAME_PUT, &p, 8); /* another size */
-    append_frame(FRAME_PUT, &d, 0);
-    append_frame(FRAME_PUT, &none, 0);
-    append_frame(FRAME_DELETE, &none, 0);
-    append_frame(FRAME_DELETE, &d, 5); /* a body */
-    append_frame(FRAME_COPY, &d, 0);
-    append_frame(FRAME_COPY, &n, 0);
-    append_frame(FRAME_BATCH, &none, 0);
-    append_frame(FRAME_BATCH, &n, 0);
-    append_reserved(FRAME_PUT, 0, 64); /* no record at all */
+struct fitting {
+    uint8_t kind;
+    struct record rec;
+    size_t body_len;
+};
+
+static void assert_all(const struct fitting *v, size_t n, size_t n_entries, enum scan_verdict want)
+{
+    setup(NULL);
+    for (size_t i = 0; i < n; i++) {
+        struct record twice[] = {v[i].rec, v[i].rec};
+
+        append_frame(v[i].kind, &(struct frame_record){.entries = twice, .n_entries = n_entries},
+                     v[i].body_len);
+    }
     append_put("good", 1, 1);
     assert_int_equal(scan(SCAN_BODIES), 0);
-    assert_int_equal(seen.n, 11);
-    for (size_t i = 0; i < 10; i++) {
-        assert_int_equal(seen.v[i].verdict, SCAN_BAD_RECORD);
+    assert_int_equal(seen.n, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(seen.v[i].verdict, want);
     }
-    assert_int_equal(seen.v[10].verdict, SCAN_VALID);
+    assert_int_equal(seen.v[n].verdict, SCAN_VALID);
+}
+
+static void records_that_do_not_fit_their_frame_are_bad(void **state)
+{
+    static const struct extent extent = {.body = {3, 64}, .size = 9, .len = 7};
+    struct record put = some(RECORD_PUT, 7, 0, 0), del = some(RECORD_DELETE, 0, 0, 0);
+    struct record upload = some(RECORD_UPLOAD, 0, 0, 0), part = some(RECORD_PART, 7, 5, 1);
+    struct record given_up = some(RECORD_ABORT, 0, 5, 0), made = put, part_made = part, near = put;
+
+    near.body.block = 31; /* and no frame around it */
+    made.extents = part_made.extents = (struct extents){&extent, 1};
+
+    const struct fitting good[] = {
+        {FRAME_PUT, put, 7},          {FRAME_PART, part, 7},       {FRAME_UPLOAD, upload, 0},
+        {FRAME_UPLOAD, part_made, 0}, {FRAME_UPLOAD, given_up, 0}, {FRAME_COPY, put, 0},
+        {FRAME_COPY, made, 0},        {FRAME_BATCH, del, 0},       {FRAME_DELETE, del, 0},
+    };
+    const struct fitting bad[] = {
+        {FRAME_PUT, put, 8},
+        {FRAME_PUT, del, 0},
+        {FRAME_PUT, made, 7},
+        {FRAME_PART, part, 8},
+        {FRAME_PART, put, 7},
+        {FRAME_PART, part_made, 7},
+        {FRAME_PART, some(RECORD_PART, 7, 0, 1), 7},
+        {FRAME_PART, some(RECORD_PART, 7, 5, 0), 7},
+        {FRAME_UPLOAD, upload, 5},
+        {FRAME_UPLOAD, del, 0},
+        {FRAME_UPLOAD, some(RECORD_UPLOAD, 0, 5, 0), 0},
+        {FRAME_UPLOAD, some(RECORD_ABORT, 0, 0, 0), 0},
+        {FRAME_UPLOAD, some(RECORD_PART, 0, 5, 0), 0},
+        {FRAME_UPLOAD, part, 0}, /* a body that is nowhere */
+        {FRAME_DELETE, del, 5},
+        {FRAME_DELETE, put, 0},
+        {FRAME_COPY, del, 0},
+        {FRAME_COPY, put, 5},
+        {FRAME_COPY, near, 0},
+        {FRAME_COPY, upload, 0},
+        {FRAME_BATCH, near, 0},
+        {FRAME_BATCH, del, 5},
+        {FRAME_BATCH, upload, 0},
+    };
+    /* None at all, and more than one where one must be. */
+    const struct fitting alone[] = {
+        {FRAME_PUT, put, 7},  {FRAME_PART, part, 7},  {FRAME_UPLOAD, upload, 0},
+        {FRAME_COPY, put, 0}, {FRAME_DELETE, del, 0}, {FRAME_BATCH, del, 0},
+    };
+
+    (void)state;
+    assert_all(good, sizeof(good) / sizeof(good[0]), 1, SCAN_VALID);
+    assert_all(bad, sizeof(bad) / sizeof(bad[0]), 1, SCAN_BAD_RECORD);
+    assert_all(alone, 6, 0, SCAN_BAD_RECORD);
+    assert_all(alone, 5, 2, SCAN_BAD_RECORD);
+    setup(NULL);
+    append_reserved(FRAME_PUT, 0, 64); /* no record */
+    append_put("good", 1, 1);
+    assert_int_equal(scan(SCAN_BODIES), 0);
+    assert_int_equal(seen.n, 2);
+    assert_int_equal(seen.v[0].verdict, SCAN_BAD_RECORD);
+    assert_int_equal(seen.v[1].verdict, SCAN_VALID);
 }
 
 static void unknown_kinds_are_passed_over_or_refused(void **state)
