@@ -94,13 +94,12 @@ static void damaged_pages_are_corrupt_and_never_wrong_rows(void **state)
 }
 
 /* A checkpoint, then a kill, then a bit in the log: SQLite takes the log up to there, over the newer
- * pages of the file. */
+ * pages of the file. The file's name has all that means something in a URI. */
 static void a_log_that_lost_what_the_file_has_is_corrupt(void **state)
 {
     struct fixture *f = *state;
     struct index *reader, *ix;
-    char wal[128], cmd[512];
-    snprintf(wal, sizeof wal, "%s-wal", f->path);
+    char kept[128], kept_wal[160], cmd[512];
     assert_int_equal(index_open(f->path, INDEX_READER, &reader, NULL), 0);
     for (int i = 0; i < 2000; i++) {
         char key[32];
@@ -110,15 +109,13 @@ static void a_log_that_lost_what_the_file_has_is_corrupt(void **state)
         assert_int_equal(index_commit(f->ix), 0);
     }
     assert_int_equal(index_checkpoint(f->ix, false), 0); /* complete; the log stays */
-    snprintf(cmd, sizeof cmd, "cp %s %s.kept && cp %s %s.kept-wal", f->path, f->path, wal, f->path);
+    snprintf(kept, sizeof kept, "%s/file: 1%%2541?vfs=x#y", f->dir);
+    snprintf(kept_wal, sizeof kept_wal, "%s-wal", kept);
+    snprintf(cmd, sizeof cmd, "cp %s '%s' && cp %s-wal '%s'", f->path, kept, f->path, kept_wal);
     assert_int_equal(system(cmd), 0);
-    char kept[128];
-    snprintf(kept, sizeof kept, "%s.kept", f->path);
     assert_int_equal(index_open(kept, INDEX_WRITER, &ix, NULL), 0);
     index_close(ix);
     assert_int_equal(system(cmd), 0);
-    char kept_wal[160];
-    snprintf(kept_wal, sizeof kept_wal, "%s-wal", kept);
     write_file(kept_wal, "\1\2\3\4", 4, 1 << 20);
     assert_int_equal(index_open(kept, INDEX_WRITER, &ix, NULL), ZERR_CORRUPT);
     assert_int_equal(index_remove(kept), 0);
@@ -153,7 +150,6 @@ static void a_page_of_the_log_is_checked_whenever_it_is_read(void **state)
     index_close(reader);
 }
 
-/* SQLite writes pages into the log before the commit, and some of them again. */
 /* Of the log or of the file, when the one is laid over the other. A start does that, too. */
 static void after_a_failed_sync_nothing_is_believed(void **state)
 {
@@ -172,6 +168,7 @@ static void after_a_failed_sync_nothing_is_believed(void **state)
     assert_true(n > 2);
 }
 
+/* SQLite writes pages into the log before the commit, and some of them again. */
 static void a_transaction_larger_than_the_cache_reads_its_own_pages(void **state)
 {
     struct fixture *f = *state;
