@@ -25,9 +25,10 @@ static struct slice body_of(uint64_t seed, size_t len)
 
 static int print_record(void *user, uint64_t rev, const struct record *r)
 {
+    static const char *const names[] = {"", "put", "delete", "began", "part", "gave up"};
     struct buf *out = user;
-    return buf_printf(out, "%llu\t%s\t%.*s\n", (unsigned long long)rev,
-                      r->op == RECORD_PUT ? "put" : "delete", SLICE_FMT(r->key));
+    return buf_printf(out, "%llu\t%s\t%.*s\n", (unsigned long long)rev, names[r->op],
+                      SLICE_FMT(r->key));
 }
 
 static int print_places(void *user, uint64_t rev, const struct record *r)
@@ -386,9 +387,10 @@ static void directories_of_the_original_open_and_go_on(void **state)
 }
 
 /* What the original's server leaves when it writes to a directory of ours: our records without our
- * fields, and its own behind them. */
+ * fields, as many as it found in the db, and its own behind them. */
 struct strip {
     struct buf message;
+    uint64_t n_ours;
 };
 
 static void add_varint(struct buf *out, uint64_t v)
@@ -400,19 +402,64 @@ static void add_varint(struct buf *out, uint64_t v)
     } while (v > 0);
 }
 
-static int strip_record(void *user, uint64_t rev, const struct record *r)
+static void add_plain(struct strip *s, const struct record *r)
 {
-    struct strip *s = user;
     struct record plain = {
         .op = r->op, .key = r->key, .body = r->body, .size = r->size, .meta = r->meta};
-    (void)rev;
     struct buf one = {0};
     assert_int_equal(record_encode_history(&plain, &one), 0);
     add_varint(&s->message, 3 << 3 | 2); /* repeated HistoryRecord history = 3 */
     add_varint(&s->message, one.len);
     assert_int_equal(buf_append(&s->message, one.ptr, one.len), 0);
     buf_finish(&one);
+}
+
+static int strip_record(void *user, uint64_t rev, const struct record *r)
+{
+    struct strip *s = user;
+    if (rev < s->n_ours && record_in_history(r)) {
+        add_plain(s, r);
+    }
     return 0;
+}
+
+static void overwrite_as_the_original(struct fixture *f, uint64_t n_ours,
+                                      const struct record *theirs, size_t n_theirs)
+{
+    struct strip s = {.n_ours = n_ours};
+    struct source src = {.vfs = f->vfs};
+    struct replay_visitor v = {.user = &s, .record = strip_record};
+    struct replay_result seen;
+    add_varint(&s.message, 2 << 3); /* sint32 next_backend_file = 2 */
+    add_varint(&s.message, 90 * 2);
+    assert_int_equal(replay(&src, NULL, REPLAY_ALL, &v, NULL, &seen, NULL), 0);
+    for (size_t i = 0; i < n_theirs; i++) {
+        add_plain(&s, &theirs[i]);
+    }
+    uint8_t *gz = malloc(s.message.len + 1000);
+    z_stream z = {.next_in = s.message.ptr,
+                  .avail_in = (uInt)s.message.len,
+                  .next_out = gz,
+                  .avail_out = (uInt)s.message.len + 1000};
+    assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    vfs_mem_put(f->vfs, "db0000000001", slice_of(gz, z.total_out));
+    (void)deflateEnd(&z);
+    free(gz);
+    buf_finish(&s.message);
+    assert_int_equal(f->vfs->ops->unlink(f->vfs, "db0000000000"), 0);
+    fx_drop_index(f);
+}
+
+static void refuse_and_join(struct fixture *f, struct buf *after)
+{
+    struct rebuild_config cfg = {.vfs = f->vfs};
+    struct rebuild_result res;
+    assert_int_equal(fx_open(f), ZERR_CORRUPT);
+    assert_non_null(strstr(f->info.text, "zipkvverify -rebuild"));
+    assert_int_equal(rebuild_history(&cfg, &res, NULL), 0);
+    history(f->vfs, after, false);
+    assert_int_equal(fx_open(f), 0);
 }
 
 static void a_db_the_original_wrote_over_ours_is_refused_and_joined(void **state)
@@ -425,37 +472,57 @@ static void a_db_the_original_wrote_over_ours_is_refused_and_joined(void **state
     fill(&f);
     assert_int_equal(fx_stop(&f), 0);
     history(f.vfs, &before, false);
-    struct strip s = {{0}};
-    struct source src = {.vfs = f.vfs};
-    struct replay_visitor v = {.user = &s, .record = strip_record};
-    struct replay_result seen;
-    add_varint(&s.message, 2 << 3); /* sint32 next_backend_file = 2 */
-    add_varint(&s.message, 90 * 2);
-    assert_int_equal(replay(&src, NULL, REPLAY_ALL, &v, NULL, &seen, NULL), 0);
-    uint8_t *gz = malloc(s.message.len + 1000);
-    z_stream z = {.next_in = s.message.ptr,
-                  .avail_in = (uInt)s.message.len,
-                  .next_out = gz,
-                  .avail_out = (uInt)s.message.len + 1000};
-    assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
-    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-    vfs_mem_put(f.vfs, "db0000000001", slice_of(gz, z.total_out));
-    (void)deflateEnd(&z);
-    free(gz);
-    buf_finish(&s.message);
-    assert_int_equal(f.vfs->ops->unlink(f.vfs, "db0000000000"), 0);
-    fx_drop_index(&f);
-    assert_int_equal(fx_open(&f), ZERR_CORRUPT);
-    assert_non_null(strstr(f.info.text, "zipkvverify -rebuild"));
-    struct rebuild_config cfg = {.vfs = f.vfs};
-    struct rebuild_result res;
-    assert_int_equal(rebuild_history(&cfg, &res, NULL), 0);
-    history(f.vfs, &after, false);
+    overwrite_as_the_original(&f, UINT64_MAX, NULL, 0);
+    refuse_and_join(&f, &after);
     assert_true(slice_eq(buf_slice(&before), buf_slice(&after)));
-    assert_int_equal(fx_open(&f), 0);
     assert_int_equal(fx_get(&f, "k16", &after), 0);
     buf_finish(&before);
     buf_finish(&after);
+    fx_finish(&f);
+}
+
+static void on_begun(void *user, int status, uint64_t upload)
+{
+    assert_int_equal(status, 0);
+    *(uint64_t *)user = upload;
+}
+
+/* It knew nothing of our last records, which a kill left in the blocks alone, and nothing of
+ * uploads. Its own come before what it did not know. */
+static void what_the_original_wrote_behind_ours_keeps_its_place(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct buf got = {0}, want = {0};
+    struct upload_spec spec = {.key = SLICE_LIT("upload")};
+    uint64_t upload = 0;
+    const struct record theirs[] = {
+        {.op = RECORD_PUT, .key = SLICE_LIT("late"), .body = {89, 0}, .size = 7}, /* not ours */
+        {.op = RECORD_DELETE, .key = SLICE_LIT("first")},
+    };
+    fx_init(&f, 65536);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "first", body_of(1, 10), 0), 0);
+    assert_int_equal(store_begin_upload(f.st, &spec, on_begun, &upload), 0);
+    fx_pump(&f);
+    assert_int_equal(fx_put(&f, "second", body_of(2, 20), 0), 0);
+    assert_int_equal(fx_put(&f, "late", body_of(3, 30), 0), 0);
+    assert_int_equal(fx_delete(&f, "second"), 0);
+    assert_int_equal(fx_stop(&f), 0);
+    vfs_mem_put(f.vfs, "block0000000089", slice_str("theirs."));
+    overwrite_as_the_original(&f, 2, theirs, 2);
+    refuse_and_join(&f, &got);
+    assert_int_equal(buf_append_str(&want, "0\tput\tfirst\n1\tbegan\tupload\n1\tput\tsecond\n"
+                                           "2\tput\tlate\n3\tdelete\tfirst\n4\tput\tlate\n"
+                                           "5\tdelete\tsecond\n"),
+                     0);
+    assert_true(slice_eq(buf_slice(&got), buf_slice(&want)));
+    assert_int_equal(store_lookup_upload(f.st, SLICE_LIT("upload"), upload), 0);
+    assert_int_equal(fx_get(&f, "late", &got), 0);
+    assert_int_equal(got.len, 30);
+    assert_int_equal(fx_get(&f, "first", &got), ZERR_NOT_FOUND);
+    buf_finish(&got);
+    buf_finish(&want);
     fx_finish(&f);
 }
 
@@ -470,6 +537,7 @@ int main(void)
         cmocka_unit_test(among_ten_files_the_new_history_has_a_name_too),
         cmocka_unit_test(directories_of_the_original_open_and_go_on),
         cmocka_unit_test(a_db_the_original_wrote_over_ours_is_refused_and_joined),
+        cmocka_unit_test(what_the_original_wrote_behind_ours_keeps_its_place),
     };
     return cmocka_run_group_tests_name("rebuild", tests, NULL, NULL);
 }
