@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/block.h"
 #include "store/dir.h"
 #include "store/index_seq.h"
 #include "store/scan.h"
@@ -81,6 +82,33 @@ static int on_frame(void *user, const struct scan_frame *f)
     return b->see_status;
 }
 
+/* What is not sealed is settled before the new history names it (I2). */
+static int scan_frames(struct rebuild *b, struct scan_result *res, struct zerr_info *info)
+{
+    struct vfs *vfs = b->cfg->vfs;
+    struct dir_settled settled = {0};
+    struct vfs_file *f;
+    char name[FILE_NAME_BYTES];
+    block_name(name, b->block->number, !b->block->open);
+    int rc = dir_open_block(vfs, b->block, false, &f);
+    if (rc != 0) {
+        return rc;
+    }
+    if (b->block->open) {
+        rc = dir_settle(f, name, &settled, info);
+    }
+    vfs_set_last_errno(0); /* what is said of it then is of this scan */
+    if (rc == 0) {
+        rc = scan_block(settled.direct != NULL ? settled.direct : f, b->block->number,
+                        b->block->open ? SCAN_BODIES : 0, on_frame, b, res);
+    }
+    if (settled.direct != NULL) {
+        vfs->ops->close(settled.direct);
+    }
+    vfs->ops->close(f);
+    return rc;
+}
+
 static int scan_all(struct rebuild *b, struct zerr_info *info)
 {
     struct vfs *vfs = b->cfg->vfs;
@@ -95,15 +123,8 @@ static int scan_all(struct rebuild *b, struct zerr_info *info)
         if (rc != 0) {
             return rc;
         }
-        struct vfs_file *f;
         struct scan_result res = {0};
-        rc = dir_open_block(vfs, b->block, false, &f);
-        if (rc == 0) {
-            vfs_set_last_errno(0); /* what is said below is of this scan */
-            rc = scan_block(f, b->block->number, b->block->open ? SCAN_BODIES : 0, on_frame, b,
-                            &res);
-            vfs->ops->close(f);
-        }
+        rc = scan_frames(b, &res, info);
         if (rc == 0 && !b->has_store_id) {
             b->has_store_id = true;
             memcpy(b->store_id, res.header.store_id, STORE_ID_BYTES);
@@ -119,7 +140,8 @@ static int scan_all(struct rebuild *b, struct zerr_info *info)
         b->bytes_done += b->block->size;
     }
     b->block = NULL;
-    return 0;
+    int rc = vfs->ops->sync_dir(vfs); /* before the new history names what is in them (I2) */
+    return rc == 0 ? 0 : zerr_fail(info, rc, vfs_last_errno(), "the directory cannot be synced");
 }
 
 /* ---- emitting ---- */

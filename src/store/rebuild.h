@@ -5,7 +5,8 @@
  * be read: what the original wrote (it comes first), and records whose frame is damaged. A db
  * that the original's server has written over ours (without our fields) is joined with the frames:
  * its order is kept, its places are matched with the frames, what it misses follows by number.
- * Sorting happens in a temporary SQLite table, not in memory. */
+ * Blocks that are not sealed are synced and read from the device before (I2). Sorting happens in a
+ * temporary SQLite table, not in memory. */
 #ifndef ZKV_STORE_REBUILD_H
 #define ZKV_STORE_REBUILD_H
 

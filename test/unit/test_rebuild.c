@@ -286,6 +286,31 @@ static void what_never_counted_is_in_no_new_history(void **state)
     assert_true(n_left > 3);
 }
 
+/* As with a flush (I2): a power cut that follows leaves no name without its object. */
+static void what_a_new_history_names_is_on_disk_before(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct buf out = {0};
+    struct rebuild_result res;
+    fx_init(&f, 65536);
+    f.cfg.sync = STORE_SYNC_BLOCK;
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_put(&f, "a", body_of(1, 3000), 0), 0);
+    fx_kill(&f);
+    assert_int_equal(f.vfs->ops->unlink(f.vfs, "db0000000000"), 0);
+    struct rebuild_config cfg = {.vfs = f.vfs};
+    assert_int_equal(rebuild_history(&cfg, &res, NULL), 0);
+    assert_int_equal(res.records, 1);
+    fx_power_cut(&f, MEM_CRASH_SYNCED, 1);
+    fx_drop_index(&f);
+    assert_int_equal(fx_open(&f), 0);
+    assert_int_equal(fx_get(&f, "a", &out), 0);
+    assert_true(slice_eq(buf_slice(&out), body_of(1, 3000)));
+    buf_finish(&out);
+    fx_finish(&f);
+}
+
 /* All ten ids may be taken: where copies are kept old files pile up (README). */
 static void among_ten_files_the_new_history_has_a_name_too(void **state)
 {
@@ -541,6 +566,7 @@ int main(void)
         cmocka_unit_test(a_failed_round_stays_void_in_a_rebuilt_history),
         cmocka_unit_test(a_member_damaged_in_the_middle_is_mended_from_the_blocks),
         cmocka_unit_test(what_never_counted_is_in_no_new_history),
+        cmocka_unit_test(what_a_new_history_names_is_on_disk_before),
         cmocka_unit_test(among_ten_files_the_new_history_has_a_name_too),
         cmocka_unit_test(directories_of_the_original_open_and_go_on),
         cmocka_unit_test(a_db_the_original_wrote_over_ours_is_refused_and_joined),
