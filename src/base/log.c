@@ -32,19 +32,6 @@ bool log_enabled(enum log_level l)
     return (int)l <= atomic_load(&level);
 }
 
-int log_level_parse(const char *s, enum log_level *ret)
-{
-    int i;
-
-    for (i = 0; i <= LOG_DEBUG; i++) {
-        if (strcmp(s, names[i]) == 0) {
-            *ret = (enum log_level)i;
-            return 0;
-        }
-    }
-    return ZERR_INVALID;
-}
-
 /* Nothing can be done about a standard error that is gone. */
 static void write_all(const char *p, size_t n)
 {

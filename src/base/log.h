@@ -15,8 +15,6 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 void log_set_level(enum log_level);
 bool log_enabled(enum log_level);
-/* "error", "warn", "info", "debug"; ZERR_INVALID for others. */
-int log_level_parse(const char *s, enum log_level *ret) ZKV_MUST_CHECK;
 void log_at(enum log_level, const char *fmt, ...) ZKV_PRINTF(2, 3);
 
 #define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)

@@ -14,7 +14,6 @@
 #include "s3/s3_error.h"
 #include "s3/sigv4.h"
 
-#define S3_AUTH_SKEW_S 900    /* as S3 has it */
 #define S3_REGION "us-east-1" /* for who asks; every region is accepted */
 
 struct s3_auth_config {

@@ -136,8 +136,9 @@
  *                  the first block.
  *   new block      created O_EXCL as open<n>, header, directory fsync before its first commit counts.
  *   upload         head (before any later frame of the block commits), body, sums.
- *   commit round   records; fdatasync of each block that got one (and of each block whose bodies a
- *                  copy names); the directory if one of them is new; the index; then the answers.
+ *   commit round   records; fdatasync of each block that got one (the bodies that a copy names were
+ *                  synced by their own round); the directory if one of them is new; the index; then
+ *                  the answers. With -sync block without the syncs: those are the flush's.
  *   seal           uncommitted frames to VOID, cut behind the last frame, fdatasync,
  *                  rename open<n> -> block<n>, directory fsync, chmod 0400 where it can be, flush.
  *   failed sync    never tried again. The round's numbers are void: flush with last_seq above them,
@@ -173,8 +174,6 @@
 #define BLOCK_SIZE_MIN 4096u
 #define BLOCK_SIZE_DEFAULT (40u << 20)
 
-#define DB_EXTRA_ID0 'Z'
-#define DB_EXTRA_ID1 'K'
 #define DB_EXTRA_BYTES 64
 #define DB_EXTRA_VERSION 1
 #define DB_IDS 10 /* ids wrap 9 -> 0 */

@@ -14,7 +14,7 @@
  *   one upload's MD5 is wrong      its frame is written VOID and gets no number; the others go on
  *   no space for a write           the whole round fails with NO_SPACE; its frames become VOID
  *   a write or a sync fails        the whole round fails with IO; the block is poisoned; its numbers
- *                                  are declared void (lane.c) before anybody is answered
+ *                                  are declared void (tidy.c) before anybody is answered
  *   the index cannot be written    the frames are on disk: nobody is answered, the lane tries again
  *   the process dies               recovery finds the frames whose records and bodies check
  *

@@ -53,7 +53,7 @@ enum commit_kind {
     COMMIT_PUT,    /* an upload: put.c */
     COMMIT_DELETE, /* change.c */
     COMMIT_RECORD, /* one record without bytes: copies, multipart uploads; change.c, upload.c */
-    COMMIT_VOID,   /* lane.c's own */
+    COMMIT_VOID,   /* tidy.c's own */
 };
 
 struct commit {

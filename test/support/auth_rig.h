@@ -40,7 +40,7 @@ static inline void write_file(const char *text)
 
 static inline int open_auth(unsigned port)
 {
-    const struct s3_auth_config config = {.path = path, .skew_s = S3_AUTH_SKEW_S, .port = port};
+    const struct s3_auth_config config = {.path = path, .skew_s = 900, .port = port};
     struct zerr_info info = {0};
 
     return s3_auth_open(&config, &auth, &info);

@@ -142,19 +142,6 @@ static void test_a_quote_too_long_is_cut_within_its_room(void **state)
     }
 }
 
-static void test_levels_have_names(void **state)
-{
-    enum log_level l = LOG_ERROR;
-
-    (void)state;
-    assert_int_equal(log_level_parse("debug", &l), 0);
-    assert_int_equal(l, LOG_DEBUG);
-    assert_int_equal(log_level_parse("warn", &l), 0);
-    assert_int_equal(l, LOG_WARN);
-    assert_int_equal(log_level_parse("WARN", &l), ZERR_INVALID);
-    assert_int_equal(log_level_parse("", &l), ZERR_INVALID);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,7 +150,6 @@ int main(void)
         cmocka_unit_test(test_on_a_terminal_the_status_stays_below_the_log),
         cmocka_unit_test(test_bytes_from_outside_are_quoted),
         cmocka_unit_test(test_a_quote_too_long_is_cut_within_its_room),
-        cmocka_unit_test(test_levels_have_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
