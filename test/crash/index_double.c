@@ -1,9 +1,8 @@
-/* The look-up index and the sorter of the recovery (store/index.h, store/index_seq.h) without SQLite,
- * for stores of a few dozen names.
+/* The look-up index (store/index.h) without SQLite, for stores of a few dozen names.
  *
  * Opening SQLite three times is nineteen twentieths of what opening a crash state costs, and none of
- * it passes through the simulated disk. So `crash` has this in the place of src/store/index*.c, and
- * `crash_sqlite`, the same program for fewer states, has the real thing. The contract is the header's:
+ * it passes through the simulated disk. So `crash` has this and seq_double.c in the place of
+ * src/store/index*.c, and `crash_sqlite`, the same program for fewer states, has the real thing. The contract is the header's:
  * transactions, readers that see what is committed, a file that survives (here: one table as it lies
  * in memory, and its hash), damage noticed. What only tools use is not here. */
 #include <assert.h>
@@ -16,13 +15,11 @@
 #include <xxhash.h>
 
 #include "store/index.h"
-#include "store/index_seq.h"
 #include "support/mem_disk.h"
 
 #define ENTRIES_MAX 64
 #define KEY_BYTES 64
 #define META_BYTES 256
-#define ROWS_MAX 512
 #define RECORD_BYTES 1536 /* of uploads and parts, in the history's form */
 #define PENDING_MAX 64
 
@@ -581,89 +578,4 @@ int index_each_by_place(struct index *ix,
                         void *user)
 {
     return each_name(ix, false, each, user);
-}
-
-/* ---- the sorter ---- */
-
-struct seq_table {
-    struct seq_row v[ROWS_MAX]; /* in order of numbers */
-    size_t n;
-};
-
-int seq_table_create(struct seq_table **ret)
-{
-    *ret = mem_must(malloc(sizeof(**ret)));
-    (*ret)->n = 0;
-    return 0;
-}
-
-void seq_table_destroy(struct seq_table *t)
-{
-    free(t);
-}
-
-int seq_table_add(struct seq_table *t, const struct seq_row *row, bool *ret_new)
-{
-    size_t at = t->n;
-    while (at > 0 && t->v[at - 1].seq >= row->seq) {
-        at--;
-    }
-    bool is_new = at == t->n || t->v[at].seq != row->seq;
-    assert(t->n < ROWS_MAX && row->record.len == 0);
-    if (is_new) {
-        memmove(&t->v[at + 1], &t->v[at], (t->n - at) * sizeof(t->v[0]));
-        t->v[at] = *row;
-        t->n++;
-    }
-    if (ret_new != NULL) {
-        *ret_new = is_new;
-    }
-    return 0;
-}
-
-int seq_table_next(struct seq_table *t, uint64_t after, struct seq_row *ret)
-{
-    size_t i = 0;
-    while (i < t->n && t->v[i].seq <= after) {
-        i++;
-    }
-    if (i < t->n) {
-        *ret = t->v[i];
-    }
-    return i < t->n ? 0 : ZERR_NOT_FOUND;
-}
-
-int seq_table_floor(struct seq_table *t, uint64_t seq, struct seq_row *ret)
-{
-    size_t i = 0;
-    while (i < t->n && t->v[i].seq <= seq) {
-        i++;
-    }
-    if (i > 0) {
-        *ret = t->v[i - 1];
-    }
-    return i > 0 ? 0 : ZERR_NOT_FOUND;
-}
-
-int seq_table_each(struct seq_table *t, uint64_t after,
-                   int (*each)(void *user, const struct seq_row *), void *user)
-{
-    struct seq_row row;
-    int rc = 0;
-    while (rc == 0 && seq_table_next(t, after, &row) == 0) {
-        after = row.seq;
-        rc = each(user, &row);
-    }
-    return rc;
-}
-
-int seq_table_find(struct seq_table *t, struct place at, struct seq_row *ret)
-{
-    for (size_t i = 0; i < t->n; i++) {
-        if (t->v[i].frame.block == at.block && t->v[i].frame.off == at.off) {
-            *ret = t->v[i];
-            return 0;
-        }
-    }
-    return ZERR_NOT_FOUND;
 }
