@@ -15,6 +15,7 @@ clients make some requests each (swarm.py); it is stopped, if it has not ended b
     given up, which finds no space to be marked so, and does later)
   - it served on, or ended in order: with exit code 1 and an error in its log, never by a signal
     (but for the kills), and not with 0 if it said that something was not written
+  - if it serves on, and the fault was once, it soon takes objects again
   - the next start, without faults, has everything acknowledged; zipkvverify finds nothing wrong
 
 long: for each fault n = 1, 2, ... until nothing is hit any more, once and from then on.
@@ -25,6 +26,7 @@ strace counts calls by thread, so the server runs with one worker. Calls of SQLi
 import asyncio
 import collections
 import fnmatch
+import http.client
 import itertools
 import random
 import re
@@ -38,6 +40,7 @@ from pathlib import Path
 import history as h
 import kill9
 import swarm
+from s3client import Client
 
 LOAD = swarm.MIXED._replace(
     n_shared=4, n_own=2, sizes=[0, 100, 5000, 70000, 300000],
@@ -49,6 +52,7 @@ OUR_WRITE = r".*(?:fdatasync|fsync|pwritev)\(\d+<[^>]*/(?:open|block|db)\d+>.*-1
 ROOM_GIVEN_UP = r'\[\{iov_base="ZKFR\\2\\5.*, iov_len=64\}\], 1, \d+\) = -1 ENOSPC'
 INDEX_WAITED = "look-up index: cannot be written"
 HANG_SECONDS = 60
+WELL, WELL_SECONDS = "well-again", 30
 MISSES = 3  # so many n without a hit end a sweep
 
 # where: "serve", "start" or both; by how much a long run steps n.
@@ -177,6 +181,8 @@ class Sweep:
         server, tracer = self.start(run)
         try:
             self.use(server, history, "-".join((run.fault.call, run.fault.what, *run[1:])))
+            if not run.when.endswith("+"):
+                self.well_again(server)
             server.kill(signal.SIGINT)
             code = server.process.wait(HANG_SECONDS)
         finally:
@@ -225,10 +231,28 @@ class Sweep:
         for key in set(history.ops) - unread:
             history.end(history.begin(h.GET, key, who="check"), h.GET, found.get(key))
 
+    def well_again(self, server):
+        """An upload and its removal, unless it ends."""
+        end = time.monotonic() + WELL_SECONDS
+        while server.process.poll() is None and server.address() is not None:
+            client = Client(server.address(), timeout=HANG_SECONDS)
+            try:
+                if (client.raw("PUT", client.path(WELL), bytes(300000)).status == 200 and
+                        client.raw("DELETE", client.path(WELL)).status == 204):
+                    return
+            except (OSError, http.client.HTTPException):
+                pass  # it may be about to end
+            finally:
+                client.close()
+            if time.monotonic() > end:
+                raise h.Wrong("it serves, and takes no objects")
+            time.sleep(0.2)
+
     def look_again(self, history):
         server = kill9.Server(self.program, self.dir, self.work / "log-2", OPTIONS)
         try:
             address = server.wait()
+            Client(address).raw("DELETE", "/bucket/" + WELL)
             found = asyncio.run(swarm.survey(address, history, history.state))
             history.settle(found)
             server.stop()
