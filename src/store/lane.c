@@ -14,7 +14,9 @@
  *
  * lane_kick() picks one, prepares it on the loop (begin), submits the lane's job (run) and its
  * done() (finish) picks the next. It never makes a call-back itself. Rounds go first, but not
- * twice while something else waits, so a seal is never starved.
+ * twice while something else waits, for commits may wait all the time: after one comes a seal or
+ * something tidied, in turn, and then a flush or upkeep. Where a round leaves more blocks to be
+ * sealed than one they do not pile up.
  *
  * VOID and TIDY are tidy.c's, the flush is flush.c's. */
 #include <assert.h>
@@ -29,6 +31,7 @@
 #define GATHER_MAX_NS 2000000u  /* ... at most */
 #define LOOP_SLOW_NS 5000000u
 #define LOOP_PAUSE_NS 10000000000u
+#define SEALS_WAITING_MAX 8 /* more than these, and rounds wait */
 
 void lane_queue(struct store *st, struct commit *c)
 {
@@ -268,21 +271,44 @@ static void lane_done(struct job *job)
     lane_kick(st);
 }
 
-/* Seals and tidying: true if one was begun. */
+static struct block *find_block(struct store *st, enum lane_work work)
+{
+    struct block *b = st->open_blocks;
+    while (b != NULL && !(work == LANE_SEAL ? wants_seal(b) : tidy_wanted(st, b))) {
+        b = b->next;
+    }
+    return b;
+}
+
+/* A seal or tidying, in turn: neither keeps the other waiting. */
 static enum lane_work begin_block_work(struct store *st)
 {
-    for (struct block *b = st->open_blocks; b != NULL; b = b->next) {
-        if (tidy_wanted(st, b)) {
-            tidy_begin(st, b);
-            return LANE_TIDY;
-        }
-        if (wants_seal(b)) {
-            b->state = BLOCK_SEALING;
-            st->lane_block = block_ref(b);
-            return LANE_SEAL;
-        }
+    enum lane_work turn = st->lane_sealed_last ? LANE_TIDY : LANE_SEAL;
+    struct block *b = find_block(st, turn);
+    if (b == NULL) {
+        turn = st->lane_sealed_last ? LANE_SEAL : LANE_TIDY;
+        b = find_block(st, turn);
     }
-    return LANE_IDLE;
+    if (b == NULL) {
+        return LANE_IDLE;
+    }
+    st->lane_sealed_last = turn == LANE_SEAL;
+    if (turn == LANE_TIDY) {
+        tidy_begin(st, b);
+    } else {
+        b->state = BLOCK_SEALING;
+        st->lane_block = block_ref(b);
+    }
+    return turn;
+}
+
+static bool too_many_seals_wait(const struct store *st)
+{
+    unsigned n = 0;
+    for (const struct block *b = st->open_blocks; b != NULL; b = b->next) {
+        n += wants_seal(b);
+    }
+    return n > SEALS_WAITING_MAX;
 }
 
 static bool wants_flush(const struct store *st)
@@ -299,6 +325,22 @@ static bool wants_flush(const struct store *st)
     }
     return (any && st->flush_wanted) || db_batch_count(st->batch) >= BATCH_MAX_RECORDS ||
            db_batch_bytes(st->batch) >= BATCH_MAX_BYTES;
+}
+
+static enum lane_work begin_flush_or_upkeep(struct store *st)
+{
+    if (wants_flush(st) && !(st->flush_failed && st->stop_flushed)) {
+        st->stop_flushed = st->stopping;
+        if (flush_begin(st) == 0) {
+            return LANE_FLUSH;
+        }
+    }
+    if (st->upkeep == NULL) {
+        return LANE_IDLE;
+    }
+    st->lane_upkeep = st->upkeep;
+    st->upkeep = NULL;
+    return LANE_UPKEEP;
 }
 
 static enum lane_work pick(struct store *st)
@@ -319,7 +361,13 @@ static enum lane_work pick(struct store *st)
         return st->index_retry ? LANE_INDEX_RETRY : LANE_IDLE;
     }
     bool owes = lane_owes_void(st) || st->gap_unflushed;
-    enum lane_work work = owes || st->lane_last == LANE_ROUND ? begin_block_work(st) : LANE_IDLE;
+    bool after_round = st->lane_last == LANE_ROUND;
+    bool after_block = st->lane_last == LANE_SEAL || st->lane_last == LANE_TIDY;
+    enum lane_work work =
+        owes || after_round || too_many_seals_wait(st) ? begin_block_work(st) : LANE_IDLE;
+    if (work == LANE_IDLE && !owes && !st->stopping && (after_round || after_block)) {
+        work = begin_flush_or_upkeep(st);
+    }
     if (work == LANE_IDLE && !owes && wants_gather(st)) {
         return LANE_GATHER;
     }
@@ -332,16 +380,7 @@ static enum lane_work pick(struct store *st)
         }
         work = begin_block_work(st);
     }
-    if (work == LANE_IDLE && wants_flush(st) && !(st->flush_failed && st->stop_flushed)) {
-        st->stop_flushed = st->stopping;
-        work = flush_begin(st) == 0 ? LANE_FLUSH : LANE_IDLE;
-    }
-    if (work == LANE_IDLE && st->upkeep != NULL) {
-        st->lane_upkeep = st->upkeep;
-        st->upkeep = NULL;
-        work = LANE_UPKEEP;
-    }
-    return work;
+    return work == LANE_IDLE ? begin_flush_or_upkeep(st) : work;
 }
 
 /* A hop to a worker and back costs more than a small round without a sync, and makes the next one

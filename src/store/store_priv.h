@@ -246,6 +246,7 @@ struct store {
     bool lane_removed;        /* seal: the block had nothing and was removed */
     bool tidy_failed;         /* not tried again before the next tick */
     enum lane_work lane_last; /* fairness: a seal may go before the next round */
+    bool lane_sealed_last;    /* ... and of seals and tidying it was a seal last */
     uint64_t loop_again_ns;   /* no rounds on the loop before: one took long there */
     uint64_t next_seq;        /* number of the next commit */
     uint64_t last_seq;        /* highest published or void */

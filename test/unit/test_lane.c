@@ -209,10 +209,82 @@ static void bytes_of_a_block_that_fails_meanwhile_are_settled_once(void **state)
     fx_finish(&f);
 }
 
-/* ---- a round that failed half-way ---- */
+/* ---- whose turn it is ---- */
 
 #define SMALL_BLOCK 65536u
 #define OWN_BLOCK 100000u
+
+static unsigned n_open(const struct fixture *f)
+{
+    unsigned n = 0;
+    for (const struct block *b = f->st->open_blocks; b != NULL; b = b->next) {
+        n++;
+    }
+    return n;
+}
+
+static void given_up(struct fixture *f)
+{
+    struct fx_upload u;
+    assert_int_equal(fx_begin(f, &u, "never", 1000), 0);
+    fx_write(f, &u, slice_of(bytes, 500));
+    put_abort(u.put);
+}
+
+/* Each round finds that others wait already. */
+static void commits_that_always_wait_keep_nothing_waiting(void **state)
+{
+    struct fixture f;
+    struct fx_upload u[250];
+    struct store_stats stats;
+    (void)state;
+    for (int aborts = 0; aborts < 2; aborts++) { /* something to tidy, too, all the time */
+        fx_init(&f, SMALL_BLOCK);
+        assert_int_equal(fx_open(&f), 0);
+        begin(&f, &u[0], "key", 1000);
+        for (int i = 1; i < 250; i++) {
+            begin(&f, &u[i], "key", 1000);
+            if (aborts) {
+                given_up(&f);
+            }
+            assert_true(workers_inline_step(&f.workers));
+            assert_int_not_equal(f.st->lane, LANE_IDLE);
+        }
+        store_get_stats(f.st, &stats);
+        assert_true(stats.sealed >= 2 && n_open(&f) < 3);
+        assert_true(stats.flushes >= 2);
+        fx_pump(&f);
+        assert_int_equal(fx_stop(&f), 0);
+        fx_finish(&f);
+    }
+}
+
+/* Each round leaves a dozen, while the next dozen waits. */
+static void blocks_to_be_sealed_do_not_pile_up(void **state)
+{
+    struct fixture f;
+    struct fx_upload u[96];
+    unsigned n = 0, most = 0;
+    (void)state;
+    fx_init(&f, SMALL_BLOCK);
+    assert_int_equal(fx_open(&f), 0);
+    begin(&f, &u[n++], "key", 10);
+    for (bool more = true; more;) {
+        for (unsigned i = 0; i < 12 && f.st->n_commits < 12 && n < 96; i++) {
+            begin(&f, &u[n++], "key", OWN_BLOCK);
+        }
+        more = workers_inline_step(&f.workers);
+        most = n_open(&f) > most ? n_open(&f) : most;
+    }
+    assert_true(u[95].done && u[95].status == 0);
+    if (most > 48) { /* waiting, in a round, behind it, and a few */
+        fail_msg("%u blocks are open", most);
+    }
+    assert_int_equal(fx_stop(&f), 0);
+    fx_finish(&f);
+}
+
+/* ---- a round that failed half-way ---- */
 
 struct half {
     struct fixture f;
@@ -494,6 +566,8 @@ int main(void)
         cmocka_unit_test(what_has_arrived_shares_a_round),
         cmocka_unit_test(much_at_once_is_a_workers),
         cmocka_unit_test(after_one_that_took_long_the_loop_is_spared),
+        cmocka_unit_test(commits_that_always_wait_keep_nothing_waiting),
+        cmocka_unit_test(blocks_to_be_sealed_do_not_pile_up),
         cmocka_unit_test(bytes_of_a_block_that_fails_meanwhile_are_settled_once),
         cmocka_unit_test(no_round_follows_before_the_failed_one_is_void),
         cmocka_unit_test(whoever_waits_meanwhile_is_refused),
