@@ -135,6 +135,11 @@ ok "umount.s3ql; fsck.s3ql --force and s3ql_verify --data find nothing"
 
 stop_server INT
 expect_eq "exit code after Ctrl+C" "$STATUS" 0
+if [[ " ${server_options[*]} " == *" -bs "* ]]; then
+    n_blocks=$(find "$STORE" -name 'block*' | wc -l)
+    [ "$n_blocks" -ge 24 ] || fail "only $n_blocks blocks"
+    ok "$n_blocks blocks"
+fi
 start_server "$STORE" "${server_options[@]}" -addr "$address"
 mount_s3ql second
 same_as_source backup
