@@ -181,17 +181,22 @@ int dir_open_block(struct vfs *vfs, const struct dir_block *b, bool writable, st
     return rc;
 }
 
-bool dir_is_unsealed(const struct dir_block *b, const struct db_state *s)
+bool dir_was_unsealed(uint32_t number, const struct db_state *s)
 {
-    if (b->open || b->number >= s->next_backend_file) {
+    if (number >= s->next_backend_file) {
         return true;
     }
     for (size_t i = 0; i < s->n_open_blocks; i++) {
-        if (s->open_blocks[i] == b->number) {
+        if (s->open_blocks[i] == number) {
             return true;
         }
     }
     return false;
+}
+
+bool dir_is_unsealed(const struct dir_block *b, const struct db_state *s)
+{
+    return b->open || dir_was_unsealed(b->number, s);
 }
 
 int dir_settle(struct vfs_file *f, const char *name, struct dir_settled *ret,

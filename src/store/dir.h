@@ -50,5 +50,6 @@ int dir_settle(struct vfs_file *, const char *name, struct dir_settled *ret,
 /* May the block hold records that the db does not have? (format.h: not sealed when the last member
  * was written, or newer.) */
 bool dir_is_unsealed(const struct dir_block *, const struct db_state *);
+bool dir_was_unsealed(uint32_t number, const struct db_state *); /* also of one that is not there */
 
 #endif

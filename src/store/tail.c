@@ -312,7 +312,8 @@ int tail_collect(struct vfs *vfs, const struct dir_view *view, const struct db_s
                  bool settle, uint64_t durable_seq, tail_known_fn *known, void *user,
                  struct tail *ret, struct zerr_info *info)
 {
-    struct tail t = {.last_seq = db->last_seq,
+    struct tail t = {.db = db,
+                     .last_seq = db->last_seq,
                      .durable_seq = durable_seq,
                      .max_seq = db->last_seq,
                      .settle = settle,
@@ -366,12 +367,14 @@ struct hand_out {
     struct arena arena;
 };
 
-/* Does the frame around a body count? In a sealed block it does. */
+/* Does the frame around a body count? In a sealed block it does. In one that has no readable header, or
+ * is not there at all, it does not: its name came to the disk with its first sync. */
 static int body_counts(struct hand_out *h, struct place frame, bool *ret)
 {
     struct seq_row body;
     *ret = true;
     if (find_block(h->t, frame.block) == NULL) {
+        *ret = !dir_was_unsealed(frame.block, h->t->db);
         return 0;
     }
     int rc = seq_table_find(h->t->frames, frame, &body);

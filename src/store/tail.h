@@ -7,7 +7,7 @@
  *   valid                                    counts, unless its number was declared void
  *   body bad, number <= some durable_seq     was acknowledged: counts, as damaged
  *   body bad, above every durable_seq        a torn write: dropped
- *   a copy whose body is such a dropped one  dropped
+ *   a copy whose body is such a dropped one  dropped; also if a crash has left nothing of its block
  *   record zero                              never committed: cut off at the end, elsewhere VOID
  *   record unreadable, or no head            the frames of one round are written in any order: if all
  *                                            frames behind are of the round that died, and nobody
@@ -52,6 +52,7 @@ struct tail_void {
 };
 
 struct tail {
+    const struct db_state *db;
     struct seq_table *frames;
     struct tail_block *blocks; /* framed unsealed ones */
     size_t n_blocks;
@@ -73,7 +74,7 @@ struct tail {
 typedef int tail_known_fn(void *user, struct place room, uint64_t len, bool *ret);
 
 /* settle: fdatasync each block and read it from the device, since the cache may hold what a failed
- * sync lost. view must outlive the tail. known: NULL if nobody can say. durable_seq: what was synced
+ * sync lost. view and db_state must outlive the tail. known: NULL if nobody can say. durable_seq: what was synced
  * for sure, 0: only the records say. */
 int tail_collect(struct vfs *, const struct dir_view *, const struct db_state *, bool settle,
                  uint64_t durable_seq, tail_known_fn *known, void *user, struct tail *ret,

@@ -323,6 +323,39 @@ static void a_block_without_header_is_moved_out_of_the_way(void **state)
     fx_finish(&f);
 }
 
+/* A power cut may leave a later block and nothing of an earlier one, of which neither was synced. */
+static void what_is_made_of_a_block_that_is_gone_is_gone(void **state)
+{
+    (void)state;
+    for (int acknowledged = 0; acknowledged < 2; acknowledged++) {
+        struct fixture f;
+        struct fx_upload held;
+        uint8_t body[3000];
+        struct buf got = {0};
+        fx_init(&f, 4096);
+        f.cfg.sync = acknowledged ? STORE_SYNC_ACK : STORE_SYNC_BLOCK;
+        assert_int_equal(fx_open(&f), 0);
+        fx_fill(body, sizeof(body), 1);
+        assert_int_equal(fx_begin(&f, &held, "held", 100),
+                         0); /* keeps its block from being sealed */
+        assert_int_equal(fx_put(&f, "a", slice_of(body, sizeof(body)), 0), 0);
+        assert_int_equal(fx_put(&f, "b", slice_of(body, sizeof(body)), 0), 0);
+        assert_int_equal(fx_copy(&f, "a", "c"), 0);
+        assert_int_equal(fx_put(&f, "d", slice_of(body, 10), 0), 0);
+        fx_kill(&f);
+        assert_int_equal(f.vfs->ops->unlink(f.vfs, "open0000000000"), 0);
+        fx_drop_index(&f);
+        assert_int_equal(fx_open(&f), 0);
+        assert_int_equal(fx_get(&f, "a", &got), ZERR_NOT_FOUND);
+        assert_int_equal(fx_get(&f, "b", &got), 0);
+        assert_int_equal(fx_get(&f, "c", &got), acknowledged ? ZERR_DAMAGED : ZERR_NOT_FOUND);
+        assert_int_equal(fx_get(&f, "d", &got), 0);
+        assert_int_equal(fx_stop(&f), 0);
+        buf_finish(&got);
+        fx_finish(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +368,7 @@ int main(void)
         cmocka_unit_test(a_torn_part_before_frames_of_earlier_rounds_becomes_void),
         cmocka_unit_test(an_acknowledged_record_before_frames_of_earlier_rounds_is_damage),
         cmocka_unit_test(a_block_without_header_is_moved_out_of_the_way),
+        cmocka_unit_test(what_is_made_of_a_block_that_is_gone_is_gone),
     };
     return cmocka_run_group_tests_name("tail", tests, NULL, NULL);
 }
